@@ -1,0 +1,28 @@
+//! wattlm: the language-model service of an embedded-Linux device.
+//!
+//! One daemon owns the quantized model for every app on the device. See `docs/architecture.md` for the floors of
+//! the house; a module uses only the modules of the floors below it. From top to bottom: [`cli`] · [`server`] ·
+//! [`client`] · [`service`] · [`worker`] · `engine` · [`sched`] · [`models`] · [`config`] · [`lane`] ·
+//! [`units`], [`clock`], [`error`].
+
+pub mod clock;
+pub mod error;
+pub mod lane;
+pub mod sched;
+pub mod units;
+
+#[cfg(feature = "cli")]
+pub mod cli;
+pub mod client;
+#[cfg(feature = "daemon")]
+pub mod config;
+#[cfg(feature = "engine")]
+pub mod engine;
+#[cfg(feature = "daemon")]
+pub mod models;
+#[cfg(feature = "daemon")]
+pub mod server;
+#[cfg(feature = "daemon")]
+pub mod service;
+#[cfg(feature = "daemon")]
+pub mod worker;

@@ -1,0 +1,169 @@
+//! Which request starts where and when; which lane is loaded or let go. PURE: no I/O, no clock, no randomness.
+//!
+//! [`Sched::handle`] takes one [`Event`] and the time and answers with [`Action`]s, which `service` performs.
+//! The same code runs in the daemon, in direct mode, in the simulator and under the fuzzer.
+//!
+//! What always holds: every request that arrived is ended exactly once, by [`Action::Refuse`] or by
+//! [`Event::Finished`] or [`Event::Cancelled`] after which it is never mentioned again; a lane never holds more
+//! requests than its slots; equal events at equal times give equal actions.
+
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::error::Error;
+use crate::lane::{LaneId, RequestId, Tenant};
+
+/// Which variant of which model: an index into the registry, stable while the daemon runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct VariantId(pub u32);
+
+/// How urgent a request is. Orders the queue; ageing lifts what has waited long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Class {
+    /// A person waits for it.
+    Interactive,
+    /// The default.
+    #[default]
+    Standard,
+    /// May wait.
+    Background,
+}
+
+/// A request as the scheduler sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Arrival {
+    /// Its name.
+    pub id: RequestId,
+    /// Who asks: fairness is between tenants.
+    pub tenant: Tenant,
+    /// How urgent.
+    pub class: Class,
+    /// What shall run it.
+    pub variant: VariantId,
+    /// Estimated cost in tokens (prompt and answer), for fairness.
+    pub tokens: u32,
+    /// It must have ended by then.
+    pub deadline: Option<Time>,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// A request wants to run.
+    Arrived(Arrival),
+    /// A queued or running request was withdrawn. If it ran, its slot is freed by the `Finished` that follows.
+    Cancelled(RequestId),
+    /// A running request ended and its slot is free.
+    Finished(RequestId),
+    /// A lane asked for by [`Action::Load`] takes requests.
+    LaneReady {
+        /// Which.
+        lane: LaneId,
+        /// How many at once.
+        slots: u32,
+    },
+    /// A lane asked for by [`Action::Load`] cannot come up now because other lanes hold the memory.
+    /// Idle ones are let go and it is tried again; with none idle it waits for one; with none at all it fails.
+    LoadBlocked {
+        /// Which.
+        lane: LaneId,
+        /// What the clients are told if it stays so.
+        error: Error,
+    },
+    /// A lane asked for by [`Action::Load`] cannot come up, and trying again would not help.
+    LoadFailed {
+        /// Which.
+        lane: LaneId,
+        /// What the clients are told.
+        error: Error,
+    },
+    /// A lane is gone. After [`Action::Unload`] this is expected; else it is a fault.
+    LaneGone {
+        /// Which.
+        lane: LaneId,
+        /// Its requests that have sent no token and may be tried once more. The rest were ended by the service.
+        retry: Vec<RequestId>,
+        /// It ended because it was told to.
+        expected: bool,
+        /// What clients are told if no second try is left.
+        error: Error,
+    },
+    /// Somebody wants this variant loaded and kept.
+    Load(VariantId),
+    /// Somebody wants this variant's lane gone as soon as its requests have ended.
+    Unload(VariantId),
+    /// The time of [`Sched::next_timeout`] has come.
+    Tick,
+    /// The limits changed.
+    Limits(Limits),
+    /// No more requests; queued ones are refused, running ones may end.
+    ShutDown,
+}
+
+/// What the service shall do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Bring up a lane for this variant.
+    Load {
+        /// Its name.
+        lane: LaneId,
+        /// What it shall serve.
+        variant: VariantId,
+    },
+    /// Let an idle lane go.
+    Unload(LaneId),
+    /// Run this request on this lane.
+    Start {
+        /// Which request.
+        id: RequestId,
+        /// Where.
+        lane: LaneId,
+    },
+    /// End this request with an error; it never started or may not be tried again.
+    Refuse {
+        /// Which.
+        id: RequestId,
+        /// Why.
+        error: Error,
+    },
+    /// Stop a running request: its deadline has passed. `Finished` follows.
+    Expire(RequestId),
+}
+
+/// What bounds the queue and the lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Requests waiting, in all. More are refused with `queue_full`.
+    pub queue: u32,
+    /// Requests waiting, of one tenant.
+    pub queue_per_tenant: u32,
+    /// An idle lane is let go after this; `None`: never.
+    pub idle_unload: Option<Duration>,
+    /// A request that has waited this long counts as one class higher, twice as long as two.
+    pub ageing: Duration,
+    /// Wait before a lane is loaded again after its first fault; doubles with each fault in a row.
+    pub backoff_first: Duration,
+    /// The longest such wait.
+    pub backoff_max: Duration,
+    /// After this many faults in a row with no finished request between, the variant is refused (`quarantined`) for
+    /// `quarantine`.
+    pub faults_to_quarantine: u32,
+    /// How long a quarantine lasts.
+    pub quarantine: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            queue: 256,
+            queue_per_tenant: 64,
+            idle_unload: Some(Duration::from_secs(300)),
+            ageing: Duration::from_secs(20),
+            backoff_first: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(10),
+            faults_to_quarantine: 5,
+            quarantine: Duration::from_secs(60),
+        }
+    }
+}

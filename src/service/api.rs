@@ -1,0 +1,267 @@
+//! What the service's users see: requests, updates, status. Plain data, no behaviour.
+//!
+//! `server` turns HTTP into these and back, `capi` the C ABI. They never see lanes or the scheduler.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::lane::{Finish, KvType, Prompt, RequestId, Sampling, Usage};
+use crate::sched::Class;
+
+/// Who asks, as the kernel says (`SO_PEERCRED`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Peer {
+    /// User.
+    pub uid: u32,
+    /// Primary group.
+    pub gid: u32,
+    /// Process; 0 where unknown.
+    pub pid: i32,
+    /// May load and unload models, cancel other users' requests. Root and the daemon's own user may, and members of
+    /// the administrators' group.
+    pub admin: bool,
+}
+
+/// A request for text.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generate {
+    /// A model's name, or `model:variant`. Empty: the default model.
+    pub model: String,
+    /// What the model is given.
+    pub prompt: Prompt,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Where the answer ends. At most 16, none empty.
+    pub stop: Vec<String>,
+    /// At most this many tokens. `None`: the configured default.
+    pub max_tokens: Option<u32>,
+    /// How urgent.
+    pub class: Class,
+    /// The answer must be complete after this long, or the request ends with `deadline_exceeded`.
+    pub deadline: Option<Duration>,
+}
+
+/// What a client learns of its request, in order. Exactly one [`Update::Done`] or [`Update::Failed`] comes last.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Update {
+    /// It waits for the model to load; from 0 to 1.
+    Loading(f32),
+    /// It runs.
+    Started {
+        /// The model's canonical name.
+        model: String,
+        /// Tokens of the prompt.
+        prompt_tokens: u32,
+        /// Of these, found in the cache.
+        cached_tokens: u32,
+    },
+    /// Text: one or more whole UTF-8 characters.
+    Text(String),
+    /// It ended well.
+    Done(Box<Outcome>),
+    /// It ended with an error.
+    Failed(Error),
+}
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Why.
+    pub finish: Finish,
+    /// Counts and times.
+    pub usage: Usage,
+    /// What it cost and why it ran where it ran.
+    pub receipt: Receipt,
+}
+
+/// What a request cost and why it ran where it ran. Sent as the response object `wattlm`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The request's id, as in `X-Request-Id`.
+    pub request: String,
+    /// The model and variant that ran, `name:variant`.
+    pub model: String,
+    /// The device, e.g. `cpu`.
+    pub device: String,
+    /// The kernels, e.g. `zen4`.
+    pub kernels: String,
+    /// Threads in use at the end.
+    pub threads: u32,
+    /// Why it ran there.
+    pub reason: String,
+    /// Seconds waited before it started, loading included.
+    pub queue_s: f64,
+    /// Seconds of prefill, to the first token.
+    pub prefill_s: f64,
+    /// Seconds from the first token to the last.
+    pub decode_s: f64,
+    /// Prompt tokens processed per second (cached ones not counted); 0 where none was.
+    pub prefill_tokens_per_s: f64,
+    /// Tokens generated per second after the first; 0 where there was only one.
+    pub decode_tokens_per_s: f64,
+    /// Times it was started again after a worker fault: 0 or 1.
+    pub retries: u32,
+}
+
+/// Where a request's updates go.
+pub trait Sink: Send {
+    /// Takes an update. Must not block. `Err` says that the receiver is gone or too slow: the request is cancelled
+    /// and nothing more is pushed.
+    fn push(&mut self, update: Update) -> Result<(), SinkClosed>;
+}
+
+/// Why a sink takes no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SinkClosed {
+    /// The receiver is gone.
+    Gone,
+    /// The receiver reads too slowly and its buffer is full.
+    Full,
+}
+
+/// A model as clients see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// The name to ask for.
+    pub name: String,
+    /// Its variants; the first is the default.
+    pub variants: Vec<VariantInfo>,
+    /// Asked for when a request names none.
+    pub default: bool,
+}
+
+/// A variant as clients see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct VariantInfo {
+    /// `model:variant`.
+    pub name: String,
+    /// GGUF architecture, e.g. `qwen2`.
+    pub architecture: String,
+    /// Quantization, e.g. `Q4_K_M`.
+    pub quantization: String,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Parameters.
+    pub parameters: u64,
+    /// Context the model was trained for, in tokens.
+    pub context_train: u32,
+    /// Context it is served with, in tokens.
+    pub context: u32,
+    /// It carries a chat template.
+    pub chat: bool,
+    /// Its weights are random: it measures speed, it does not answer.
+    pub synthetic: bool,
+    /// Predicted memory when loaded, in bytes.
+    pub memory: u64,
+    /// sha256 of the file, where known.
+    pub sha256: Option<String>,
+    /// The digest was compared with the file's content.
+    pub verified: bool,
+    /// `unloaded`, `loading`, `loaded`, `quarantined`.
+    pub state: String,
+    /// Modified, seconds since 1970.
+    pub created: u64,
+    /// Where it lies.
+    pub path: PathBuf,
+}
+
+/// A lane as administrators see it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LaneStatus {
+    /// `model:variant`.
+    pub model: String,
+    /// `loading`, `ready`, `stopping`.
+    pub state: String,
+    /// ggml's device.
+    pub device: String,
+    /// CPU variant and features.
+    pub kernels: String,
+    /// CPU variants left out because they died here.
+    pub excluded_kernels: Vec<String>,
+    /// Threads in use.
+    pub threads: u32,
+    /// The worker's process.
+    pub pid: Option<u32>,
+    /// Requests running.
+    pub running: u32,
+    /// Requests it can run at once.
+    pub slots: u32,
+    /// Context in tokens, shared by the slots.
+    pub context: u32,
+    /// Element type of the key-value cache.
+    pub kv_type: KvType,
+    /// What confines the worker.
+    pub sandbox: String,
+    /// Time it took to load, in milliseconds.
+    pub load_ms: u32,
+    /// Loading: from 0 to 1.
+    pub progress: f32,
+}
+
+/// The service as a whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// wattlm's version.
+    pub version: String,
+    /// Seconds since start.
+    pub uptime_s: f64,
+    /// The daemon's process.
+    pub pid: u32,
+    /// Lanes.
+    pub lanes: Vec<LaneStatus>,
+    /// Requests waiting.
+    pub queued: u32,
+    /// Requests running.
+    pub running: u32,
+    /// Since start.
+    pub totals: Totals,
+    /// The last worker fault, for people.
+    pub last_fault: Option<String>,
+    /// Bytes the kernel says are available, the cgroup's limit included.
+    pub memory_available: u64,
+}
+
+/// Counters since start; all only grow.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Totals {
+    /// Requests taken.
+    pub requests: u64,
+    /// Ended well.
+    pub completed: u64,
+    /// Ended by the client.
+    pub cancelled: u64,
+    /// Ended with an error.
+    pub failed: u64,
+    /// Refused before they ran.
+    pub refused: u64,
+    /// Started again after a worker fault.
+    pub retried: u64,
+    /// Workers that died or hung.
+    pub worker_faults: u64,
+    /// Models loaded.
+    pub loads: u64,
+    /// Prompt tokens processed, cached ones not counted.
+    pub prompt_tokens: u64,
+    /// Prompt tokens found in the cache.
+    pub cached_tokens: u64,
+    /// Tokens generated.
+    pub completion_tokens: u64,
+    /// Microseconds of engine steps.
+    pub step_us: u64,
+    /// Engine steps.
+    pub steps: u64,
+}
+
+/// How the service names a request on the wire: `req-` and the id in hex.
+pub fn request_name(id: RequestId) -> String {
+    format!("req-{:08x}", id.0)
+}
+
+/// The id in a name made by [`request_name`].
+pub fn request_id(name: &str) -> Option<RequestId> {
+    let hex = name.strip_prefix("req-")?;
+    u64::from_str_radix(hex, 16).ok().filter(|_| hex.len() >= 8).map(RequestId)
+}
