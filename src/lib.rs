@@ -5,6 +5,9 @@
 //! [`client`] · [`service`] · [`worker`] · `engine` · [`sched`] · [`models`] · [`config`] · [`lane`] ·
 //! [`units`], [`clock`], [`error`].
 
+/// This crate's version, as in `Cargo.toml`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 pub mod clock;
 pub mod error;
 pub mod lane;
