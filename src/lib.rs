@@ -9,12 +9,14 @@
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 pub mod clock;
+#[cfg(all(feature = "daemon", feature = "engine"))]
+pub mod daemon;
 pub mod error;
 pub mod lane;
 pub mod sched;
 pub mod units;
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "daemon")]
 pub mod cli;
 pub mod client;
 #[cfg(feature = "daemon")]

@@ -272,6 +272,9 @@ pub enum FromLane {
     },
     /// Loading, from 0 to 1.
     Loading(f32),
+    /// The CPU variant that was loaded, before its first computation: should it die of an illegal instruction, this is
+    /// the one to leave out.
+    Kernels(String),
     /// The model is mapped and the lane takes requests.
     Ready(Box<LaneInfo>),
     /// The model could not be loaded. The lane exits.
