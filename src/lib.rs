@@ -13,6 +13,7 @@ pub mod clock;
 pub mod daemon;
 pub mod error;
 pub mod lane;
+pub mod models;
 pub mod sched;
 pub mod units;
 
@@ -23,8 +24,6 @@ pub mod client;
 pub mod config;
 #[cfg(feature = "engine")]
 pub mod engine;
-#[cfg(feature = "daemon")]
-pub mod models;
 #[cfg(feature = "daemon")]
 pub mod server;
 #[cfg(feature = "daemon")]
