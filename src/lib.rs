@@ -14,7 +14,6 @@ pub mod units;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod client;
-#[cfg(feature = "daemon")]
 pub mod config;
 #[cfg(feature = "engine")]
 pub mod engine;
