@@ -259,7 +259,8 @@ impl World {
                 self.tell(Event::Limits(self.limits));
             }
             10 => {
-                // The clock stands still for the scheduler.
+                // The clock is set back.
+                self.tell(Event::Tick);
                 let actions = self.sched.handle(Event::Tick, Time::ZERO);
                 self.check(actions);
             }
@@ -368,7 +369,7 @@ impl World {
 
     /// From here on lanes come up where they fit, requests end, and nothing new arrives: all must end.
     fn come_to_rest(&mut self) {
-        self.sched.handle(Event::Tick, self.now).into_iter().for_each(|action| self.check(vec![action]));
+        self.tell(Event::Tick);
         let steps = 1_000 + 100 * self.requests.len();
         for _ in 0..steps {
             if let Some(id) = self.lanes_where(|lane| lane.stopping).pop() {
