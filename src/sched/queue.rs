@@ -146,14 +146,18 @@ impl Queue {
         lifts: Lifts,
         allow: impl Fn(Class, u64) -> bool,
     ) -> Option<Waiting> {
-        let shares = self.variants.get(&variant)?.tenants.values();
-        let heads = shares.flat_map(|share| share.heads().map(move |head| (share, head)));
-        let ranked = heads.filter_map(|(share, head)| {
-            let class = lifts.of(head);
-            let rank = (class, !head.retried, share.running > 0, share.tag, head.seq);
-            allow(class, head.seq).then_some((rank, head))
-        });
-        ranked.min_by_key(|(rank, _)| *rank).map(|(_, head)| *head)
+        let mut best: Option<((u8, u64, u64), &Waiting)> = None;
+        for share in self.variants.get(&variant)?.tenants.values() {
+            for head in share.heads() {
+                let class = lifts.of(head);
+                let coarse = (class as u8) << 2 | u8::from(!head.retried) << 1 | u8::from(share.running > 0);
+                let rank = (coarse, share.tag, head.seq);
+                if best.is_none_or(|(least, _)| rank < least) && allow(class, head.seq) {
+                    best = Some((rank, head));
+                }
+            }
+        }
+        best.map(|(_, head)| *head)
     }
 
     /// How urgent this variant is: the best effective class that waits for it, and the oldest request of that class.
