@@ -215,7 +215,7 @@ sections! {
     /// One model: what it is called, its files, and where it differs from `[models]`. Files in several places may
     /// describe the same model; they are merged by its name.
     Model "model" {
-        /// What clients ask for: letters, digits, '.', '_' and '-', at most 64. Required.
+        /// What clients ask for; required. No ':', '/' or backslash, no '.' in front, at most 128 bytes.
         name: String = String::new(), Reload;
         /// GGUF files, one for each variant, the default first. None: those found under this name in `models.dirs`.
         files: Vec<PathBuf> = Vec::new(), Reload;
