@@ -70,6 +70,11 @@ pub struct Loaded {
 impl Config {
     /// Reads and checks everything. The error holds at least one [`Problem`] that is no warning.
     pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
+        Config::load_with(sources, |_| {})
+    }
+
+    /// The same, with `arguments` (of the command line) laid over the files before the whole is checked.
+    pub fn load_with(sources: &Sources, arguments: impl FnOnce(&mut Config)) -> Result<Loaded, Vec<Problem>> {
         let mut reader = Reader::new(Config::defaults(&sources.env));
         for (file, must_exist) in reader.files(sources) {
             let read = reader.read(&file);
@@ -83,10 +88,11 @@ impl Config {
                 Err(e) => reader.problems.push(unreadable(&file, &e)),
             }
         }
+        arguments(&mut reader.config);
         reader.finish()
     }
 
-    /// The same for one file's content, over the defaults of the device's service. `name` stands for the file in
+    /// As [`Config::load`] for one file's content, over the defaults of the device's service. `name` stands for the file in
     /// messages.
     pub fn parse(name: &str, content: &[u8]) -> Result<Loaded, Vec<Problem>> {
         let mut reader = Reader::new(Config::default());
@@ -783,6 +789,11 @@ mod tests {
         let problems = Config::load(&nowhere).unwrap_err();
         let keys: Vec<&str> = problems.iter().map(|p| p.key_path.as_str()).collect();
         assert_eq!(keys, ["server.socket", "paths.state"]);
+        let loaded = Config::load_with(&nowhere, |config| {
+            config.server.socket = "/tmp/s".into();
+            config.paths.state = "/tmp".into();
+        });
+        assert_eq!(loaded.unwrap().config.server.socket, Path::new("/tmp/s"));
         assert!(problems[0].to_string().contains("set XDG_RUNTIME_DIR, or write 'socket' in [server]"));
     }
 
