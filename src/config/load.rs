@@ -92,8 +92,8 @@ impl Config {
         reader.finish()
     }
 
-    /// As [`Config::load`] for one file's content, over the defaults of the device's service. `name` stands for the file in
-    /// messages.
+    /// As [`Config::load`], for one file's content over the defaults of the device's service. `name` stands for the
+    /// file in messages.
     pub fn parse(name: &str, content: &[u8]) -> Result<Loaded, Vec<Problem>> {
         let mut reader = Reader::new(Config::default());
         reader.parse(Path::new(name), content);
