@@ -131,7 +131,8 @@ pub enum Action {
         /// What it shall serve.
         variant: VariantId,
     },
-    /// Let a lane go that runs nothing. It may still be loading. `LaneGone` follows.
+    /// Let a lane go that runs nothing. It may still be loading. `LaneGone` follows, or the
+    /// `LoadFailed` or `LoadBlocked` that crossed this.
     Unload(LaneId),
     /// Run this request on this lane.
     Start {

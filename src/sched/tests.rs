@@ -447,6 +447,35 @@ fn memory_comes_from_the_lane_idle_for_longest() {
 }
 
 #[test]
+fn what_nobody_waits_for_any_more_is_tried_afresh() {
+    let mut rig = Rig::new(Limits::default());
+    rig.up(A, 1);
+    rig.arrive(A, 1, Standard);
+    let blocked = rig.arrive(B, 1, Standard);
+    rig.blocked();
+    rig.tell(Event::Cancelled(blocked));
+    rig.arrive(B, 1, Standard);
+    assert_eq!(rig.loads(), [B], "what held the memory may be gone");
+}
+
+#[test]
+fn a_lane_that_fails_while_it_stops_is_gone_and_no_fault() {
+    for crossing in [
+        |lane| Event::LaneGone { lane, retry: vec![], expected: false, error: lost() },
+        |lane| Event::LoadFailed { lane, error: lost() },
+        |lane| Event::LoadBlocked { lane, error: lost() },
+    ] {
+        let mut rig = Rig::new(Limits::default());
+        rig.tell(Event::Load(A));
+        let lane = rig.lane;
+        assert_eq!(rig.tell(Event::Unload(A)), [Action::Unload(lane)]);
+        rig.arrive(A, 1, Standard);
+        rig.tell(crossing(lane));
+        assert_eq!((rig.loads(), rig.refused()), (vec![A], vec![]), "no backoff, and who waits is served");
+    }
+}
+
+#[test]
 fn a_busy_lane_serves_its_line_before_it_makes_room() {
     let mut rig = Rig::new(Limits { ageing: seconds(20), ..Limits::default() });
     let a = rig.up(A, 1);
