@@ -23,7 +23,7 @@ mod threads;
 use std::io::Read;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::mpsc::Receiver;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,8 +45,6 @@ pub struct Hooks {
     pub on_mapped: Box<dyn FnOnce() -> String + Send>,
     /// Grows as long as the engine computes.
     pub progress: Arc<AtomicU64>,
-    /// Whether any request runs.
-    pub busy: Arc<AtomicBool>,
 }
 
 /// Sequences for prefixes of finished requests, beyond the slots: so that a few apps with a prompt each do not push
@@ -56,8 +54,8 @@ const CACHED_SEQUENCES: u32 = 4;
 /// Loads the model and serves until [`ToLane::Quit`] or until nobody holds the other end of `inbox`.
 ///
 /// Sends [`FromLane::Loading`], then [`FromLane::Ready`] or [`FromLane::LoadFailed`]; after the latter it returns.
-pub fn run(config: LaneConfig, inbox: Receiver<ToLane>, out: OutFn, mut hooks: Hooks) {
-    let mail = Rc::new(Mailbox::new(inbox, hooks.progress.clone()));
+pub fn run(config: LaneConfig, inbox: Receiver<ToLane>, out: OutFn, hooks: Hooks) {
+    let mail = Rc::new(Mailbox::new(inbox, hooks.progress));
     let (log, fatal) = (out.clone(), out.clone());
     llama::process::listen(
         Arc::new(move |level, text| {
@@ -68,11 +66,10 @@ pub fn run(config: LaneConfig, inbox: Receiver<ToLane>, out: OutFn, mut hooks: H
         }),
         Arc::new(move |message| fatal(FromLane::Fatal(message.to_string()))),
     );
-    let on_mapped = std::mem::replace(&mut hooks.on_mapped, Box::new(String::new));
-    match load(&config, &mail, &out, on_mapped) {
+    match load(&config, &mail, &out, hooks.on_mapped) {
         Ok(Some((server, info))) => {
             out(FromLane::Ready(Box::new(info)));
-            server.run(&hooks);
+            server.run();
         }
         // Told to quit while loading.
         Ok(None) => {}

@@ -101,14 +101,13 @@ impl Server {
     }
 
     /// Serves until told to quit, or until nobody is there to tell.
-    pub fn run(mut self, hooks: &Hooks) {
+    pub fn run(mut self) {
         while !self.mail.quit() {
             while let Some(msg) = self.mail.next() {
                 self.hear(msg);
             }
             self.retire();
             self.admit();
-            hooks.busy.store(!self.slots.is_empty(), Ordering::Release);
             if self.slots.is_empty() {
                 self.mail.wait();
             } else {
@@ -117,7 +116,6 @@ impl Server {
             }
         }
         self.shut_down();
-        hooks.busy.store(false, Ordering::Release);
     }
 
     /// Answers what still runs or waits.

@@ -2,6 +2,8 @@
 //!
 //! It decides nothing about requests: the coordinator tells it what happened and asks which lane could go.
 //!
+//! Of a variant that was ever asked for, something is remembered as long as the daemon runs: the registry bounds it.
+//!
 //! What always holds: a variant has at most one lane, from the `Load` that asked for it until it is known to be
 //! gone or not to come; a lane's name is never used twice.
 
@@ -131,10 +133,6 @@ impl Entry {
         );
         Error::new(Code::Quarantined, message).retry_after(wait)
     }
-
-    fn is_forgettable(&self) -> bool {
-        self.lane.is_none() && self.wanted.is_none() && self.blocked.is_none() && self.faults == 0
-    }
 }
 
 /// All lanes.
@@ -193,10 +191,5 @@ impl Lanes {
         entry.lane = None;
         let since = entry.blocked.as_ref().map_or(now, |blocked| blocked.since);
         entry.blocked = Some(Blocked { since, error, again: false });
-    }
-
-    /// Forgets variants of which there is nothing to remember.
-    pub(super) fn tidy(&mut self) {
-        self.entries.retain(|_, entry| !entry.is_forgettable());
     }
 }

@@ -9,13 +9,14 @@
 //! slots; while a request waits, a lane is at work or a timeout is set; equal events at equal times give equal
 //! actions.
 //!
-//! `queue` knows the order of requests, `lanes` the state of lanes, `coordinator` binds them.
+//! `queue` knows the order of requests, `lanes` the state of lanes; `coordinator` books events, `settle` decides.
 
 mod coordinator;
 mod lanes;
 #[cfg(any(test, fuzzing))]
 pub mod model;
 mod queue;
+mod settle;
 #[cfg(test)]
 mod tests;
 
@@ -130,7 +131,8 @@ pub enum Action {
         /// What it shall serve.
         variant: VariantId,
     },
-    /// Let a lane go that runs nothing. It may still be loading. `LaneGone` follows.
+    /// Let a lane go that runs nothing. It may still be loading. `LaneGone` follows, or the
+    /// `LoadFailed` or `LoadBlocked` that crossed this.
     Unload(LaneId),
     /// Run this request on this lane.
     Start {

@@ -309,7 +309,10 @@ impl World {
                 }
                 Action::Expire(id) => {
                     let known = self.requests.get_mut(id).expect("a known request");
-                    assert!(known.arrival.deadline.is_some_and(|deadline| deadline <= self.now), "{id:?} has time left");
+                    assert!(
+                        known.arrival.deadline.is_some_and(|deadline| deadline <= self.now),
+                        "{id:?} has time left"
+                    );
                     match &mut known.state {
                         State::Running { expired, withdrawn: false, .. } if !*expired => *expired = true,
                         state => panic!("{id:?} expires while {state:?}"),
@@ -347,9 +350,8 @@ impl World {
             assert!(!resting || waiting.iter().all(|id| self.requests[id].arrival.variant != variant));
         }
         // Nothing waits for an event that will not come.
-        let at_work = |id: &LaneId, lane: &ModelLane| {
-            lane.stopping || lane.slots.is_none() || !self.running_on(*id).is_empty()
-        };
+        let at_work =
+            |id: &LaneId, lane: &ModelLane| lane.stopping || lane.slots.is_none() || !self.running_on(*id).is_empty();
         let work = self.lanes.iter().any(|(id, lane)| at_work(id, lane));
         assert!(waiting.is_empty() || work || self.sched.next_timeout().is_some(), "requests wait for nothing");
         assert!(!self.closing || self.lanes.iter().all(|(id, lane)| at_work(id, lane)), "a lane outlives its use");

@@ -140,12 +140,7 @@ impl Queue {
     }
 
     /// The request to start next among those that `allow` (effective class, order of arrival) lets through.
-    pub(super) fn next(
-        &self,
-        variant: VariantId,
-        lifts: Lifts,
-        allow: impl Fn(Class, u64) -> bool,
-    ) -> Option<Waiting> {
+    pub(super) fn next(&self, variant: VariantId, lifts: Lifts, allow: impl Fn(Class, u64) -> bool) -> Option<Waiting> {
         let mut best: Option<((u8, u64, u64), &Waiting)> = None;
         for share in self.variants.get(&variant)?.tenants.values() {
             for head in share.heads() {

@@ -57,7 +57,14 @@ impl Rig {
         self.arrive_with(variant, tenant, class, 100, None)
     }
 
-    fn arrive_with(&mut self, variant: VariantId, tenant: u32, class: Class, tokens: u32, ms: Option<u64>) -> RequestId {
+    fn arrive_with(
+        &mut self,
+        variant: VariantId,
+        tenant: u32,
+        class: Class,
+        tokens: u32,
+        ms: Option<u64>,
+    ) -> RequestId {
         let id = RequestId(self.next_id);
         self.next_id += 1;
         let deadline = ms.map(|ms| self.now + Duration::from_millis(ms));
@@ -125,11 +132,10 @@ impl Rig {
     }
 
     fn error(&self) -> &Error {
-        let refusal = |action| match action {
-            &Action::Refuse { ref error, .. } => Some(error),
-            _ => None,
-        };
-        self.said.iter().find_map(refusal).expect("a refusal")
+        match self.said.iter().find(|action| matches!(action, Action::Refuse { .. })) {
+            Some(Action::Refuse { error, .. }) => error,
+            _ => panic!("no refusal in {:?}", self.said),
+        }
     }
 
     fn loads(&self) -> Vec<VariantId> {
@@ -249,7 +255,9 @@ fn jain(served: &[u64]) -> f64 {
 fn a_saturated_lane_is_shared_equally_in_tokens() {
     for slots in [1, 2, 4, 8] {
         // Ten times as many requests in line; much larger ones; many tenants of all kinds.
-        for tenants in [&[(60, 100), (6, 100)][..], &[(20, 1_000), (20, 100)], &[(50, 10), (9, 500), (9, 100), (20, 900)]] {
+        for tenants in
+            [&[(60, 100), (6, 100)][..], &[(20, 1_000), (20, 100)], &[(50, 10), (9, 500), (9, 100), (20, 900)]]
+        {
             let served = serve(slots, tenants);
             assert!(jain(&served) >= 0.95, "{slots} slots, {tenants:?}: {served:?}");
         }
@@ -386,6 +394,7 @@ fn unload_serves_who_was_there_and_ends_under_constant_load() {
     let waiting = rig.arrive(A, 1, Standard);
     assert_eq!(rig.tell(Event::Unload(A)), []);
     let later = rig.arrive(A, 2, Interactive);
+    rig.tell(Event::Unload(A));
     assert_eq!(rig.finish(running), [waiting]);
     assert_eq!(rig.tell(Event::Finished(waiting)), [Action::Unload(lane)]);
     assert_eq!(rig.gone(lane).len(), 1);
@@ -438,6 +447,35 @@ fn memory_comes_from_the_lane_idle_for_longest() {
 }
 
 #[test]
+fn what_nobody_waits_for_any_more_is_tried_afresh() {
+    let mut rig = Rig::new(Limits::default());
+    rig.up(A, 1);
+    rig.arrive(A, 1, Standard);
+    let blocked = rig.arrive(B, 1, Standard);
+    rig.blocked();
+    rig.tell(Event::Cancelled(blocked));
+    rig.arrive(B, 1, Standard);
+    assert_eq!(rig.loads(), [B], "what held the memory may be gone");
+}
+
+#[test]
+fn a_lane_that_fails_while_it_stops_is_gone_and_no_fault() {
+    for crossing in [
+        |lane| Event::LaneGone { lane, retry: vec![], expected: false, error: lost() },
+        |lane| Event::LoadFailed { lane, error: lost() },
+        |lane| Event::LoadBlocked { lane, error: lost() },
+    ] {
+        let mut rig = Rig::new(Limits::default());
+        rig.tell(Event::Load(A));
+        let lane = rig.lane;
+        assert_eq!(rig.tell(Event::Unload(A)), [Action::Unload(lane)]);
+        rig.arrive(A, 1, Standard);
+        rig.tell(crossing(lane));
+        assert_eq!((rig.loads(), rig.refused()), (vec![A], vec![]), "no backoff, and who waits is served");
+    }
+}
+
+#[test]
 fn a_busy_lane_serves_its_line_before_it_makes_room() {
     let mut rig = Rig::new(Limits { ageing: seconds(20), ..Limits::default() });
     let a = rig.up(A, 1);
@@ -462,6 +500,32 @@ fn a_busy_lane_serves_its_line_before_it_makes_room() {
     rig.ready(1);
     assert_eq!(rig.started(), [later]);
     assert_eq!(rig.finish(later), [less_urgent]);
+}
+
+#[test]
+fn a_background_model_gets_its_turn_beside_a_constant_interactive_one() {
+    let mut rig = Rig::new(Limits { ageing: seconds(20), ..Limits::default() });
+    let a = rig.up(A, 1);
+    let mut running = rig.arrive(A, 1, Interactive);
+    let background = rig.arrive(B, 2, Background);
+    rig.blocked();
+    let begin = rig.now;
+    loop {
+        rig.arrive(A, 1, Interactive);
+        rig.wait(1_000);
+        match rig.finish(running)[..] {
+            [next] => running = next,
+            _ => break,
+        }
+        assert!(rig.now.since(begin) < seconds(60));
+    }
+    assert_eq!(rig.said, [Action::Unload(a)]);
+    assert!(rig.now.since(begin) >= seconds(40), "not before it is as urgent");
+    rig.gone(a);
+    assert_eq!(rig.loads()[0], B);
+    let Action::Load { lane, .. } = rig.said[0] else { panic!() };
+    rig.tell(Event::LaneReady { lane, slots: 1 });
+    assert_eq!(rig.started(), [background]);
 }
 
 /// Memory for one lane, both models under constant load: they take turns, and each turn serves a whole line.

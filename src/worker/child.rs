@@ -9,7 +9,7 @@ use std::io::BufReader;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::process::exit;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{channel, Sender};
 use std::sync::Arc;
 use std::thread;
@@ -71,15 +71,48 @@ fn set_up(parent: i32, oom_score_adj: i32) -> std::io::Result<UnixStream> {
 /// The sending side: one lock, whole frames. Used by the engine, the beating thread and llama.cpp's log callback.
 struct Out {
     stream: Mutex<(UnixStream, Vec<u8>)>,
+    duties: Duties,
 }
 
 impl Out {
     fn send(&self, msg: &FromLane) {
-        let mut guard = self.stream.lock();
-        let (stream, scratch) = &mut *guard;
-        if ipc::write(stream, msg, ipc::MAX_FROM_WORKER, scratch).is_err() {
-            // Without a daemon there is nobody to work for.
-            exit(0);
+        {
+            let mut guard = self.stream.lock();
+            let (stream, scratch) = &mut *guard;
+            if ipc::write(stream, msg, ipc::MAX_FROM_WORKER, scratch).is_err() {
+                // Without a daemon there is nobody to work for.
+                sys::exit_now(0);
+            }
+        }
+        if matches!(msg, FromLane::Ready(_) | FromLane::LoadFailed(_) | FromLane::Done { .. }) {
+            self.duties.remove();
+        }
+    }
+}
+
+/// What the daemon waits for: the load at first, then each request from its arrival to its end. Counted here and not
+/// by the engine, because the watch begins when the daemon has sent a request, not when the engine gets to it.
+struct Duties {
+    open: Mutex<u64>,
+    some: Condvar,
+}
+
+impl Duties {
+    fn add(&self) {
+        *self.open.lock() += 1;
+        self.some.notify_one();
+    }
+
+    fn remove(&self) {
+        let mut open = self.open.lock();
+        *open = open.saturating_sub(1);
+    }
+
+    /// Sleeps, without a timer, while there are none.
+    fn wait(&self) {
+        let mut open = self.open.lock();
+        while *open == 0 {
+            self.some.wait(&mut open);
         }
     }
 }
@@ -89,7 +122,10 @@ fn run(stream: UnixStream, parent: i32) -> ! {
     let no_writes = sandbox::forbid_writes();
 
     let out = match stream.try_clone() {
-        Ok(s) => Arc::new(Out { stream: Mutex::new((s, Vec::new())) }),
+        Ok(s) => Arc::new(Out {
+            stream: Mutex::new((s, Vec::new())),
+            duties: Duties { open: Mutex::new(1), some: Condvar::new() },
+        }),
         Err(e) => {
             eprintln!("wattlmd: worker cannot start: {e}");
             exit(1);
@@ -105,18 +141,19 @@ fn run(stream: UnixStream, parent: i32) -> ! {
     };
 
     let progress = Arc::new(AtomicU64::new(0));
-    // Loading counts as busy.
-    let busy = Arc::new(AtomicBool::new(true));
-    let beat = Beat::start(Arc::clone(&out), Arc::clone(&busy), Arc::clone(&progress), config.heartbeat_ms);
-
+    let period = Duration::from_millis(u64::from(config.heartbeat_ms.max(10)));
     let (tx, rx) = channel();
-    let listen = thread::Builder::new()
-        .name("listen".into())
-        .stack_size(128 << 10)
-        .spawn(move || listen(reader, scratch, &tx, beat.as_ref()));
-    if let Err(e) = listen {
+    let threads = (|| {
+        let (beat_out, beat_progress) = (Arc::clone(&out), Arc::clone(&progress));
+        let beat = move || beat(&beat_out, &beat_progress, period);
+        thread::Builder::new().name("beat".into()).stack_size(64 << 10).spawn(beat)?;
+        let listen_out = Arc::clone(&out);
+        let listen = move || listen(reader, scratch, &tx, &listen_out.duties);
+        thread::Builder::new().name("listen".into()).stack_size(128 << 10).spawn(listen)
+    })();
+    if let Err(e) = threads {
         eprintln!("wattlmd: worker cannot start: {e}");
-        exit(1);
+        sys::exit_now(1);
     }
 
     let confine = config.sandbox;
@@ -126,7 +163,6 @@ fn run(stream: UnixStream, parent: i32) -> ! {
             false => format!("{no_writes}, the rest off by configuration"),
         }),
         progress,
-        busy,
     };
     let sink = Arc::clone(&out);
     engine::run(config, rx, Arc::new(move |msg| sink.send(&msg)), hooks);
@@ -136,16 +172,15 @@ fn run(stream: UnixStream, parent: i32) -> ! {
 }
 
 /// Reads requests and hands them to the engine, until the daemon closes the socket.
-fn listen(mut reader: BufReader<UnixStream>, mut scratch: Vec<u8>, tx: &Sender<ToLane>, beat: Option<&Beat>) {
+fn listen(mut reader: BufReader<UnixStream>, mut scratch: Vec<u8>, tx: &Sender<ToLane>, duties: &Duties) {
     loop {
         match ipc::read::<ToLane>(&mut reader, ipc::MAX_TO_WORKER, &mut scratch) {
             Ok(Some(msg)) => {
-                let starts = matches!(msg, ToLane::Start(_));
+                if matches!(msg, ToLane::Start(_)) {
+                    duties.add();
+                }
                 if tx.send(msg).is_err() {
                     return;
-                }
-                if let (true, Some(beat)) = (starts, beat) {
-                    beat.wake();
                 }
                 scratch.shrink_to(64 << 10);
             }
@@ -159,35 +194,11 @@ fn listen(mut reader: BufReader<UnixStream>, mut scratch: Vec<u8>, tx: &Sender<T
     }
 }
 
-/// The thread that says "alive" while the engine is busy, and sleeps without a timer while it is not.
-struct Beat {
-    signal: Arc<(Mutex<bool>, Condvar)>,
-}
-
-impl Beat {
-    /// `None` where the thread cannot be started: the daemon will then take silence for a hang, which is the safe side.
-    fn start(out: Arc<Out>, busy: Arc<AtomicBool>, progress: Arc<AtomicU64>, heartbeat_ms: u32) -> Option<Beat> {
-        let signal = Arc::new((Mutex::new(false), Condvar::new()));
-        let shared = Arc::clone(&signal);
-        let period = Duration::from_millis(u64::from(heartbeat_ms.max(10)));
-        let body = move || loop {
-            out.send(&FromLane::Beat { progress: progress.load(Ordering::Relaxed) });
-            let mut woken = shared.0.lock();
-            if busy.load(Ordering::Acquire) {
-                // Not woken by requests: while the engine is busy it beats in its own time.
-                shared.1.wait_while_for(&mut woken, |_| true, period);
-            }
-            while !busy.load(Ordering::Acquire) && !*woken {
-                shared.1.wait(&mut woken);
-            }
-            *woken = false;
-        };
-        let started = thread::Builder::new().name("beat".into()).stack_size(64 << 10).spawn(body);
-        started.is_ok().then_some(Beat { signal })
-    }
-
-    fn wake(&self) {
-        *self.signal.0.lock() = true;
-        self.signal.1.notify_one();
+/// Says "alive" once a period while the daemon waits for something.
+fn beat(out: &Out, progress: &AtomicU64, period: Duration) {
+    loop {
+        out.duties.wait();
+        out.send(&FromLane::Beat { progress: progress.load(Ordering::Relaxed) });
+        thread::sleep(period);
     }
 }
