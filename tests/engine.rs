@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -63,7 +63,7 @@ struct Engine {
 
 fn start_raw(
     config: LaneConfig,
-) -> (Sender<ToLane>, Receiver<FromLane>, JoinHandle<()>, Arc<AtomicBool>, Arc<AtomicU64>) {
+) -> (Sender<ToLane>, Receiver<FromLane>, JoinHandle<()>, Arc<AtomicU64>) {
     let (to, inbox) = channel();
     let (out, from) = channel();
     let out = Mutex::new(out);

@@ -5,7 +5,6 @@
 //! never decodes outside its reservations; nothing runs while nobody asks.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -18,7 +17,7 @@ use super::slots::Slot;
 use super::template::ChatTemplate;
 use super::text::TextStream;
 use super::threads::Threads;
-use super::{Hooks, OutFn};
+use super::OutFn;
 use crate::error::{Code, Error, Result};
 use crate::lane::{Finish, FromLane, Job, LaneConfig, Prompt, RequestId, Step, StepPart, ToLane, Usage};
 
