@@ -17,6 +17,8 @@ pub mod fit;
 pub mod ggml_type;
 pub mod gguf;
 #[cfg(feature = "daemon")]
+pub mod memory;
+#[cfg(feature = "daemon")]
 pub mod naming;
 #[cfg(feature = "daemon")]
 pub mod registry;

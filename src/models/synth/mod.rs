@@ -152,15 +152,18 @@ fn metadata(s: &ModelShape, quant: Quant) -> Writer {
             .u32(&key("attention.sliding_window"), 4096);
     }
     let vocab = Vocab::new(s.vocab);
-    let special = |i: u32| s.vocab - SPECIALS.len() as u32 + i;
+    let special = |text: &str| {
+        let at = SPECIALS.iter().position(|&t| t == text).unwrap_or(0);
+        s.vocab - (SPECIALS.len() - at) as u32
+    };
     w.string("tokenizer.ggml.model", "gpt2")
         .string("tokenizer.ggml.pre", "gpt-2")
         .strings("tokenizer.ggml.tokens", vocab.tokens.iter())
         .i32s("tokenizer.ggml.token_type", vocab.types())
         .strings("tokenizer.ggml.merges", vocab.merges.iter())
-        .u32("tokenizer.ggml.bos_token_id", special(0))
-        .u32("tokenizer.ggml.eos_token_id", special(2))
-        .u32("tokenizer.ggml.padding_token_id", special(0))
+        .u32("tokenizer.ggml.bos_token_id", special("<|endoftext|>"))
+        .u32("tokenizer.ggml.eos_token_id", special("<|im_end|>"))
+        .u32("tokenizer.ggml.padding_token_id", special("<|endoftext|>"))
         .bool("tokenizer.ggml.add_bos_token", false)
         .string("tokenizer.chat_template", TEMPLATE);
     w

@@ -1,15 +1,16 @@
 //! A made-up byte-level BPE vocabulary of any size.
 //!
 //! The 256 bytes, then letter pairs and pairs of pairs in the order of English letter frequency, each with the merge
-//! that makes it, then three special tokens. Any text tokenizes; English text takes about twice the tokens of a
+//! that makes it, then the special tokens. Any text tokenizes; English text takes about twice the tokens of a
 //! trained vocabulary. The tables are as large as a trained model's, so that loading takes the same memory.
 
 /// Letters by their frequency in English.
 const LETTERS: &[u8; 26] = b"etaoinshrdlcumwfgypbvkjxqz";
 /// What GPT-2's byte alphabet writes for a space.
 const SPACE: char = '\u{120}';
-/// The tokens that end the vocabulary, in order.
-pub const SPECIALS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+/// The tokens that end the vocabulary, in order. llama.cpp does not load a model with Phi-3's name without the first
+/// four.
+pub const SPECIALS: [&str; 6] = ["<unk>", "<s>", "</s>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 /// The smallest vocabulary.
 pub const LEAST: u32 = 256 + SPECIALS.len() as u32;
 
