@@ -5,21 +5,24 @@
 //! [`client`] · [`service`] · [`worker`] · `engine` · [`sched`] · [`models`] · [`config`] · [`lane`] ·
 //! [`units`], [`clock`], [`error`].
 
+/// This crate's version, as in `Cargo.toml`.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 pub mod clock;
+#[cfg(all(feature = "daemon", feature = "engine"))]
+pub mod daemon;
 pub mod error;
 pub mod lane;
+pub mod models;
 pub mod sched;
 pub mod units;
 
-#[cfg(feature = "cli")]
+#[cfg(feature = "daemon")]
 pub mod cli;
 pub mod client;
-#[cfg(feature = "daemon")]
 pub mod config;
 #[cfg(feature = "engine")]
 pub mod engine;
-#[cfg(feature = "daemon")]
-pub mod models;
 #[cfg(feature = "daemon")]
 pub mod server;
 #[cfg(feature = "daemon")]

@@ -69,6 +69,8 @@ pub struct Sampling {
     pub seed: Option<u32>,
     /// Added to the logits of these tokens. Range -100 to 100.
     pub logit_bias: Vec<(i32, f32)>,
+    /// Never choose a token that ends the generation: it goes on to `max_tokens`. For measurements.
+    pub ignore_eos: bool,
 }
 
 impl Default for Sampling {
@@ -83,6 +85,7 @@ impl Default for Sampling {
             repeat_penalty: 1.0,
             seed: None,
             logit_bias: Vec::new(),
+            ignore_eos: false,
         }
     }
 }
@@ -102,6 +105,8 @@ pub struct Job {
     pub stop: Vec<String>,
     /// At most this many tokens are generated. `None`: to the end of the context.
     pub max_tokens: Option<u32>,
+    /// The client named `max_tokens`: a prompt that leaves no room for them is refused. Else what fits is generated.
+    pub strict: bool,
 }
 
 /// Element type of the key-value cache.
@@ -272,6 +277,9 @@ pub enum FromLane {
     },
     /// Loading, from 0 to 1.
     Loading(f32),
+    /// The CPU variant that was loaded, before its first computation: should it die of an illegal instruction, this is
+    /// the one to leave out.
+    Kernels(String),
     /// The model is mapped and the lane takes requests.
     Ready(Box<LaneInfo>),
     /// The model could not be loaded. The lane exits.

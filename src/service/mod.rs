@@ -1,57 +1,150 @@
-//! Binds scheduler and lanes: the one place that performs actions.
+//! Binds scheduler, models and lanes: the one place that performs actions.
 //!
-//! A [`Service`] is a thread with an inbox. Users (`server`, `capi`) hold a [`Handle`], put messages in, and get
-//! updates through the [`Sink`] of each request. It never blocks on a client, a lane or a file that a client names.
+//! The service is a thread with an inbox. Its users (`server`, later `capi`) hold a [`Handle`], put messages in, and
+//! get updates through the [`Sink`] of each request. The thread never waits for a client, a lane or a file: clients
+//! have bounded buffers, lanes have their own threads, and a model is checked on a thread of its own before it loads.
+//! With nothing to do it sleeps without a timer.
+//!
+//! What always holds: every request gets exactly one last update, whatever happens to its worker.
 
 mod api;
+mod catalog;
+mod core;
+mod cpu;
+mod lanes;
+mod requests;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{channel, Sender};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 pub use api::*;
 
-use crate::error::Error;
-use crate::lane::RequestId;
 
-/// A way to reach the service. Cheap to clone; usable from any thread.
-#[derive(Clone)]
-pub struct Handle {}
+use crate::config::Config;
+use crate::error::{Code, Error};
+use crate::lane::{LaneEvent, LaneFactory, LaneId, RequestId};
 
 /// An answer that comes once, from the service's thread; must not block.
 pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
-#[allow(unused_variables, missing_docs)]
+/// What the thread is told.
+enum Msg {
+    Generate { peer: Peer, id: RequestId, request: Box<Generate>, sink: Box<dyn Sink> },
+    Cancel { peer: Peer, id: RequestId, reply: Reply<Result<(), Error>> },
+    Abandon(RequestId),
+    Models(Reply<Vec<ModelInfo>>),
+    Load { peer: Peer, model: String, sink: Box<dyn Sink> },
+    Unload { peer: Peer, model: String, reply: Reply<Result<(), Error>> },
+    Status(Reply<Status>),
+    Lane(LaneId, LaneEvent),
+    Prepared(LaneId, Box<catalog::Prepared>),
+    Reload(Box<Config>),
+    ShutDown { grace: Duration },
+}
+
+/// A way to reach the service. Cheap to clone; usable from any thread. Once the service has ended, requests fail with
+/// `shutting_down` and replies are dropped unanswered.
+#[derive(Clone)]
+pub struct Handle {
+    tx: Sender<Msg>,
+    next_id: Arc<AtomicU64>,
+}
+
 impl Handle {
     /// Takes a request. Its updates go to `sink`; a refusal too, as [`Update::Failed`].
     pub fn generate(&self, peer: Peer, request: Generate, sink: Box<dyn Sink>) -> RequestId {
-        todo!()
+        let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let msg = Msg::Generate { peer, id, request: Box::new(request), sink };
+        if let Err(e) = self.tx.send(msg) {
+            if let Msg::Generate { mut sink, .. } = e.0 {
+                let _ = sink.push(Update::Failed(Error::new(Code::ShuttingDown, "the service has ended")));
+            }
+        }
+        id
     }
 
     /// Cancels a request. `not_found` where it does not run or belongs to somebody else.
     pub fn cancel(&self, peer: Peer, id: RequestId, reply: Reply<Result<(), Error>>) {
-        todo!()
+        self.tell(Msg::Cancel { peer, id, reply });
     }
 
     /// The receiver of this request is gone: end it, tell nobody.
     pub fn abandon(&self, id: RequestId) {
-        todo!()
+        self.tell(Msg::Abandon(id));
     }
 
     /// The registered models.
     pub fn models(&self, reply: Reply<Vec<ModelInfo>>) {
-        todo!()
+        self.tell(Msg::Models(reply));
     }
 
     /// Loads a model and keeps it until its idle time or [`Handle::unload`]. Progress and the end go to `sink`:
-    /// `Loading`, then `Done` or `Failed`.
+    /// `Loading`, then `Done` or `Failed`. `forbidden` unless the peer is an administrator.
     pub fn load(&self, peer: Peer, model: String, sink: Box<dyn Sink>) {
-        todo!()
+        self.tell(Msg::Load { peer, model, sink });
     }
 
-    /// Lets a model go as soon as its requests have ended; the reply comes when it is gone.
+    /// Lets a model go as soon as its requests have ended; the reply comes when it is gone. `forbidden` unless the
+    /// peer is an administrator.
     pub fn unload(&self, peer: Peer, model: String, reply: Reply<Result<(), Error>>) {
-        todo!()
+        self.tell(Msg::Unload { peer, model, reply });
     }
 
     /// How it is.
     pub fn status(&self, reply: Reply<Status>) {
-        todo!()
+        self.tell(Msg::Status(reply));
+    }
+
+    /// Replaces the configuration and scans the model folders again. Running lanes keep what they were started with.
+    pub fn reload(&self, config: Config) {
+        self.tell(Msg::Reload(Box::new(config)));
+    }
+
+    /// Ends the service: queued requests are refused, running ones get `grace` to end, then everything is stopped.
+    /// [`Service::join`] waits for it.
+    pub fn shut_down(&self, grace: Duration) {
+        self.tell(Msg::ShutDown { grace });
+    }
+
+    fn tell(&self, msg: Msg) {
+        // A service that has ended answers nobody: the reply is dropped, which its waiter sees.
+        let _ = self.tx.send(msg);
+    }
+}
+
+/// The running service.
+pub struct Service {
+    handle: Handle,
+    thread: JoinHandle<()>,
+}
+
+impl Service {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// Where the system gives no thread.
+    pub fn start(config: Config, factory: Box<dyn LaneFactory>) -> std::io::Result<Service> {
+        let (tx, rx) = channel();
+        // Ids stay unique across restarts, so that a log line or a late DELETE never means another request.
+        let next_id = Arc::new(AtomicU64::new(crate::clock::unix_seconds() << 20));
+        let handle = Handle { tx: tx.clone(), next_id };
+        let thread = thread::Builder::new()
+            .name("service".into())
+            .spawn(move || core::Core::new(config, factory, tx).run(&rx))?;
+        Ok(Service { handle, thread })
+    }
+
+    /// A way to reach it.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Waits until it has ended. Returns `false` if its thread panicked.
+    pub fn join(self) -> bool {
+        drop(self.handle);
+        self.thread.join().is_ok()
     }
 }

@@ -1,0 +1,168 @@
+//! The requests that have not ended: what each waits for and whom it answers.
+//!
+//! A [`Request`] is made at arrival and consumed by [`Request::finish`] or [`Request::fail`], so that it cannot be
+//! answered twice.
+
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::error::{Code, Error};
+use crate::lane::{Finish, Job, LaneId, LaneInfo, RequestId, Tenant, Usage};
+use crate::sched::VariantId;
+use super::catalog::Resolved;
+use crate::service::api::{request_name, Generate, Outcome, Peer, Receipt, Sink, SinkClosed, Update};
+
+/// Why a request is being stopped while its lane still works on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// By `DELETE` or the like: the client is told.
+    Cancelled,
+    /// Its deadline passed.
+    Expired,
+    /// Nobody listens any more.
+    Abandoned,
+    /// The client reads too slowly.
+    Slow,
+}
+
+pub(super) struct Request {
+    pub id: RequestId,
+    pub peer: Peer,
+    pub variant: VariantId,
+    /// `model:variant`.
+    pub model: String,
+    pub arrived: Time,
+    pub started: Option<Time>,
+    pub lane: Option<LaneId>,
+    /// Text has gone out: it cannot be started again without the client seeing it.
+    pub answered: bool,
+    pub retries: u32,
+    pub ending: Option<Ending>,
+    told_started: bool,
+    default_max_tokens: u32,
+    spec: Generate,
+    sink: Box<dyn Sink>,
+}
+
+impl Request {
+    pub fn new(
+        id: RequestId,
+        peer: Peer,
+        resolved: Resolved,
+        spec: Generate,
+        sink: Box<dyn Sink>,
+        now: Time,
+    ) -> Self {
+        Request {
+            id,
+            peer,
+            variant: resolved.variant,
+            model: resolved.name,
+            arrived: now,
+            started: None,
+            lane: None,
+            answered: false,
+            retries: 0,
+            ending: None,
+            told_started: false,
+            default_max_tokens: resolved.max_tokens,
+            spec,
+            sink,
+        }
+    }
+
+    pub fn tenant(&self) -> Tenant {
+        Tenant(self.peer.uid)
+    }
+
+    pub fn deadline(&self) -> Option<Time> {
+        self.spec.deadline.map(|d| self.arrived + d)
+    }
+
+    /// What a lane runs. A copy, because the request may have to run again on another worker.
+    pub fn job(&self) -> Job {
+        Job {
+            id: self.id,
+            tenant: self.tenant(),
+            prompt: self.spec.prompt.clone(),
+            sampling: self.spec.sampling.clone(),
+            stop: self.spec.stop.clone(),
+            max_tokens: self.spec.max_tokens.or(Some(self.default_max_tokens)),
+            strict: self.spec.max_tokens.is_some(),
+        }
+    }
+
+    pub fn loading(&mut self, progress: f32) -> Result<(), SinkClosed> {
+        self.sink.push(Update::Loading(progress))
+    }
+
+    pub fn tokenized(&mut self, prompt_tokens: u32, cached_tokens: u32) -> Result<(), SinkClosed> {
+        if std::mem::replace(&mut self.told_started, true) {
+            return Ok(());
+        }
+        self.sink.push(Update::Started { model: self.model.clone(), prompt_tokens, cached_tokens })
+    }
+
+    pub fn text(&mut self, text: String) -> Result<(), SinkClosed> {
+        self.answered = true;
+        self.sink.push(Update::Text(text))
+    }
+
+    pub fn finish(mut self, finish: Finish, usage: Usage, lane: Option<&LaneInfo>) {
+        let receipt = self.receipt(usage, lane);
+        // The client may be gone; it has been answered all the same.
+        let _ = self.sink.push(Update::Done(Box::new(Outcome { finish, usage, receipt })));
+    }
+
+    pub fn fail(mut self, error: Error) {
+        if self.ending != Some(Ending::Abandoned) {
+            let _ = self.sink.push(Update::Failed(error));
+        }
+    }
+
+    fn receipt(&self, usage: Usage, lane: Option<&LaneInfo>) -> Receipt {
+        let s = |us: u64| us as f64 / 1e6;
+        let rate = |tokens: u32, us: u64| if us == 0 { 0.0 } else { f64::from(tokens) / s(us) };
+        let queued = self.started.map_or(Duration::ZERO, |t| t.since(self.arrived));
+        Receipt {
+            request: request_name(self.id),
+            model: self.model.clone(),
+            device: lane.map_or_else(String::new, |l| l.device.to_lowercase()),
+            kernels: lane.map_or_else(String::new, |l| l.cpu_variant.clone()),
+            threads: lane.map_or(0, |l| l.threads),
+            reason: "the only lane of this model".to_owned(),
+            queue_s: queued.as_secs_f64(),
+            prefill_s: s(usage.prefill_us),
+            decode_s: s(usage.decode_us),
+            prefill_tokens_per_s: rate(usage.prompt_tokens.saturating_sub(usage.cached_tokens), usage.prefill_us),
+            decode_tokens_per_s: rate(usage.completion_tokens.saturating_sub(1), usage.decode_us),
+            retries: self.retries,
+        }
+    }
+}
+
+impl Ending {
+    /// What the client is told.
+    pub fn error(self) -> Error {
+        match self {
+            Ending::Cancelled | Ending::Abandoned => Error::new(Code::Cancelled, "the request was cancelled"),
+            Ending::Expired => Error::new(
+                Code::DeadlineExceeded,
+                "the deadline passed before the answer was complete: allow more time, or ask for fewer tokens",
+            ),
+            Ending::Slow => Error::new(
+                Code::SlowClient,
+                "the answer was not read fast enough and its buffer is full: read the stream as it comes",
+            ),
+        }
+    }
+}
+
+impl From<SinkClosed> for Ending {
+    fn from(closed: SinkClosed) -> Ending {
+        match closed {
+            SinkClosed::Gone => Ending::Abandoned,
+            SinkClosed::Full => Ending::Slow,
+        }
+    }
+}

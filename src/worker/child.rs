@@ -1,0 +1,193 @@
+//! What runs in a worker process: set-up, the thread that listens, the thread that beats, and the engine.
+//!
+//! Order matters. Before anything else: die with the daemon, drop what was inherited, no writing anywhere. Then load;
+//! then confine further (see [`super::sandbox`]); only then is a request read. The process ends when the daemon closes
+//! the socket, whatever the engine is doing.
+
+use std::fs::File;
+use std::io::BufReader;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::net::UnixStream;
+use std::process::exit;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{channel, Sender};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use nix::sys::prctl;
+use nix::sys::resource::{setrlimit, Resource};
+use nix::sys::signal::Signal;
+use parking_lot::{Condvar, Mutex};
+
+use super::{ipc, sandbox, sys};
+use crate::engine;
+use crate::lane::{FromLane, ToLane};
+
+/// Exit status for a worker that was not started by a daemon (`EX_USAGE` of sysexits).
+const EX_USAGE: i32 = 64;
+
+/// Runs a worker to its end. `args` are those after [`super::process::WORKER_ARG`]: the daemon's process id and the
+/// value for `oom_score_adj`.
+pub fn main(args: &[String]) -> ! {
+    let parsed = match args {
+        [parent, oom] => parent.parse::<i32>().ok().zip(oom.parse::<i32>().ok()),
+        _ => None,
+    };
+    let Some((parent, oom)) = parsed else {
+        eprintln!("wattlmd: --worker is internal: the daemon starts its workers itself; run wattlmd without it");
+        exit(EX_USAGE);
+    };
+    match set_up(parent, oom) {
+        Ok(stream) => run(stream, parent),
+        Err(e) => {
+            eprintln!("wattlmd: worker cannot start: {e}");
+            exit(1);
+        }
+    }
+}
+
+fn set_up(parent: i32, oom_score_adj: i32) -> std::io::Result<UnixStream> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // The daemon may have died before the line above.
+    if nix::unistd::getppid().as_raw() != parent {
+        exit(0);
+    }
+    let stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    // Proves that standard input is a socket.
+    stream.peer_addr()?;
+    nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
+    if let Err(e) = sys::close_all_but(stream.as_raw_fd()) {
+        log::debug!("close_range: {e}");
+    }
+    prctl::set_no_new_privs()?;
+    // A core dump would hold other people's prompts.
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    // Raising one's own score is always allowed; a kernel without the file has no such score.
+    let _ = std::fs::write("/proc/self/oom_score_adj", oom_score_adj.to_string());
+    Ok(stream)
+}
+
+/// The sending side: one lock, whole frames. Used by the engine, the beating thread and llama.cpp's log callback.
+struct Out {
+    stream: Mutex<(UnixStream, Vec<u8>)>,
+}
+
+impl Out {
+    fn send(&self, msg: &FromLane) {
+        let mut guard = self.stream.lock();
+        let (stream, scratch) = &mut *guard;
+        if ipc::write(stream, msg, ipc::MAX_FROM_WORKER, scratch).is_err() {
+            // Without a daemon there is nobody to work for.
+            exit(0);
+        }
+    }
+}
+
+fn run(stream: UnixStream, parent: i32) -> ! {
+    // Before the first thread: Landlock confines the calling thread and those it will start.
+    let no_writes = sandbox::forbid_writes();
+
+    let out = match stream.try_clone() {
+        Ok(s) => Arc::new(Out { stream: Mutex::new((s, Vec::new())) }),
+        Err(e) => {
+            eprintln!("wattlmd: worker cannot start: {e}");
+            exit(1);
+        }
+    };
+    out.send(&FromLane::Hello { version: crate::VERSION.to_owned() });
+
+    let mut reader = BufReader::with_capacity(16 << 10, stream);
+    let mut scratch = Vec::new();
+    let config = match ipc::read::<ToLane>(&mut reader, ipc::MAX_TO_WORKER, &mut scratch) {
+        Ok(Some(ToLane::Load(config))) => *config,
+        _ => exit(0),
+    };
+
+    let progress = Arc::new(AtomicU64::new(0));
+    // Loading counts as busy.
+    let busy = Arc::new(AtomicBool::new(true));
+    let beat = Beat::start(Arc::clone(&out), Arc::clone(&busy), Arc::clone(&progress), config.heartbeat_ms);
+
+    let (tx, rx) = channel();
+    let listen = thread::Builder::new()
+        .name("listen".into())
+        .stack_size(128 << 10)
+        .spawn(move || listen(reader, scratch, &tx, beat.as_ref()));
+    if let Err(e) = listen {
+        eprintln!("wattlmd: worker cannot start: {e}");
+        exit(1);
+    }
+
+    let confine = config.sandbox;
+    let hooks = engine::Hooks {
+        on_mapped: Box::new(move || match confine {
+            true => format!("{no_writes}, {}", sandbox::confine(parent)),
+            false => format!("{no_writes}, the rest off by configuration"),
+        }),
+        progress,
+        busy,
+    };
+    let sink = Arc::clone(&out);
+    engine::run(config, rx, Arc::new(move |msg| sink.send(&msg)), hooks);
+    // Without running C++ destructors: llama.cpp's may crash on a device that is gone, and nothing is left to save.
+    let _ = out.stream.lock();
+    sys::exit_now(0)
+}
+
+/// Reads requests and hands them to the engine, until the daemon closes the socket.
+fn listen(mut reader: BufReader<UnixStream>, mut scratch: Vec<u8>, tx: &Sender<ToLane>, beat: Option<&Beat>) {
+    loop {
+        match ipc::read::<ToLane>(&mut reader, ipc::MAX_TO_WORKER, &mut scratch) {
+            Ok(Some(msg)) => {
+                let starts = matches!(msg, ToLane::Start(_));
+                if tx.send(msg).is_err() {
+                    return;
+                }
+                if let (true, Some(beat)) = (starts, beat) {
+                    beat.wake();
+                }
+                scratch.shrink_to(64 << 10);
+            }
+            // The daemon is gone or no longer wants us; the engine may be deep in a prefill.
+            Ok(None) => sys::exit_now(0),
+            Err(e) => {
+                eprintln!("wattlmd: worker: the daemon sent something unreadable: {e}");
+                sys::exit_now(1);
+            }
+        }
+    }
+}
+
+/// The thread that says "alive" while the engine is busy, and sleeps without a timer while it is not.
+struct Beat {
+    signal: Arc<(Mutex<bool>, Condvar)>,
+}
+
+impl Beat {
+    /// `None` where the thread cannot be started: the daemon will then take silence for a hang, which is the safe side.
+    fn start(out: Arc<Out>, busy: Arc<AtomicBool>, progress: Arc<AtomicU64>, heartbeat_ms: u32) -> Option<Beat> {
+        let signal = Arc::new((Mutex::new(false), Condvar::new()));
+        let shared = Arc::clone(&signal);
+        let period = Duration::from_millis(u64::from(heartbeat_ms.max(10)));
+        let body = move || loop {
+            out.send(&FromLane::Beat { progress: progress.load(Ordering::Relaxed) });
+            let mut woken = shared.0.lock();
+            if busy.load(Ordering::Acquire) {
+                // Not woken by requests: while the engine is busy it beats in its own time.
+                shared.1.wait_while_for(&mut woken, |_| true, period);
+            }
+            while !busy.load(Ordering::Acquire) && !*woken {
+                shared.1.wait(&mut woken);
+            }
+            *woken = false;
+        };
+        let started = thread::Builder::new().name("beat".into()).stack_size(64 << 10).spawn(body);
+        started.is_ok().then_some(Beat { signal })
+    }
+
+    fn wake(&self) {
+        *self.signal.0.lock() = true;
+        self.signal.1.notify_one();
+    }
+}
