@@ -132,6 +132,7 @@ impl Loading {
     ///
     /// # Errors
     /// What the daemon says; `connection_lost`, `protocol`, `request_timeout`.
+    #[allow(clippy::should_implement_trait)] // It never ends like an iterator, and errors are not items.
     pub fn next(&mut self) -> Result<LoadProgress> {
         if self.over {
             return Ok(LoadProgress::Loaded);

@@ -99,7 +99,8 @@ fn what_is_no_daemon_is_said_so() {
 
 #[test]
 fn the_wires_errors_keep_their_code() {
-    let body = json!({"error": {"message": "m", "type": "t", "param": "messages[0]", "code": "queue_full"}}).to_string();
+    let body =
+        json!({"error": {"message": "m", "type": "t", "param": "messages[0]", "code": "queue_full"}}).to_string();
     let head = format!("HTTP/1.1 503 x\r\nretry-after: 3\r\ncontent-length: {}\r\n\r\n", body.len());
     let e = one((head + &body).as_bytes()).unwrap_err();
     assert_eq!((e.code, e.message.as_str(), e.param.as_deref()), (Code::QueueFull, "m", Some("messages[0]")));

@@ -28,6 +28,8 @@ use crate::service::Peer;
 
 /// The kernel's share of what waits for a slow reader, in bytes. It doubles the figure for its own bookkeeping.
 const SEND_BUFFER: usize = 32 << 10;
+/// Connections beyond the limit for administrators: whoever fills the rest, the daemon can be asked why.
+pub(super) const ADMIN_SEATS: u32 = 8;
 /// Connections that are told at the same time that there are too many; further ones are just closed.
 const TURNED_AWAY: u32 = 32;
 /// A client that was turned away gets this long to read why.
@@ -73,9 +75,10 @@ impl<B> Seat<B> {
     fn take(shared: &Rc<Shared<B>>, peer: Peer, config: &ServerConfig) -> Result<Seat<B>, Error> {
         let mut counts = shared.counts.borrow_mut();
         let own = counts.by_uid.get(&peer.uid).copied().unwrap_or(0);
+        let seats = config.connections.saturating_add(if peer.admin { ADMIN_SEATS } else { 0 });
         let full = if own >= config.connections_per_uid {
             format!("user {} has {own} connections open, the most one user may have", peer.uid)
-        } else if counts.all >= config.connections {
+        } else if counts.all >= seats {
             format!("{} connections are open, the most there may be", counts.all)
         } else {
             counts.all += 1;

@@ -243,7 +243,12 @@ fn answering(server: &mut Server) -> JoinHandle<u32> {
         let mut answered = 0;
         while let Ok(what) = asked.recv() {
             if let Asked::Generate { mut sink, .. } = what {
-                let done = [started(), Update::Text("Hel".into()), Update::Text("lo".into()), Update::Done(outcome(Finish::Stop))];
+                let done = [
+                    started(),
+                    Update::Text("Hel".into()),
+                    Update::Text("lo".into()),
+                    Update::Done(outcome(Finish::Stop)),
+                ];
                 answered += u32::from(done.into_iter().all(|u| sink.push(u).is_ok()));
             }
         }
@@ -257,7 +262,12 @@ fn a_whole_answer_is_openais_object() {
     let client = server.client();
     let asker = std::thread::spawn(move || {
         let response = client
-            .request_with("POST", "/v1/chat/completions", Some(&chat(false)), &[("X-Request-Id", "mine"), ("Authorization", "Bearer x")])
+            .request_with(
+                "POST",
+                "/v1/chat/completions",
+                Some(&chat(false)),
+                &[("X-Request-Id", "mine"), ("Authorization", "Bearer x")],
+            )
             .unwrap();
         assert_eq!(response.header("x-request-id"), Some("req-00000001"));
         assert_eq!(response.header("x-client-request-id"), Some("mine"));
@@ -319,7 +329,8 @@ fn a_stream_is_openais_events() {
         let text = response.text().unwrap();
         let mut events: Vec<&str> = text.split("\n\n").filter(|e| !e.is_empty() && !e.starts_with(':')).collect();
         assert_eq!(events.pop(), Some("data: [DONE]"));
-        let events: Vec<Value> = events.iter().map(|e| serde_json::from_str(e.strip_prefix("data: ").unwrap()).unwrap()).collect();
+        let events: Vec<Value> =
+            events.iter().map(|e| serde_json::from_str(e.strip_prefix("data: ").unwrap()).unwrap()).collect();
         let said = |e: &Value| {
             let c = &e["choices"][0];
             c["delta"]["content"].as_str().or(c["text"].as_str()).unwrap_or("").to_owned()
@@ -351,7 +362,8 @@ fn early_failures_are_http_errors() {
     let server = Server::start(quick());
     for stream in [false, true] {
         let client = server.client();
-        let asker = std::thread::spawn(move || client.request("POST", "/v1/chat/completions", Some(&chat(stream))).unwrap());
+        let asker =
+            std::thread::spawn(move || client.request("POST", "/v1/chat/completions", Some(&chat(stream))).unwrap());
         let (_, _, mut sink) = server.generate();
         let full = Error::new(Code::QueueFull, "the line is full").retry_after(Duration::from_millis(1500));
         sink.push(Update::Failed(full)).unwrap();
@@ -425,12 +437,20 @@ fn what_is_wrong_is_refused_with_a_reason() {
     for (bytes, status, code) in [
         ("GET /nothing HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(), 404, "not_found"),
         ("GET /v1/models/none HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(), 404, "model_not_found"),
-        ("GET /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(), 405, "method_not_allowed"),
+        (
+            "GET /v1/chat/completions HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(),
+            405,
+            "method_not_allowed",
+        ),
         ("DELETE /wattlm/v1/requests/x HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n".to_owned(), 404, "not_found"),
         (post_with("origin: http://evil.example"), 403, "forbidden"),
         (post_with("origin: null"), 403, "forbidden"),
         (post(target, &long), 413, "payload_too_large"),
-        (format!("POST {target} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n400\r\n{long}"), 413, "payload_too_large"),
+        (
+            format!("POST {target} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n400\r\n{long}"),
+            413,
+            "payload_too_large",
+        ),
         (post(target, &"[".repeat(500)), 413, "payload_too_large"),
         (post(target, ""), 400, "invalid_request"),
         (post(target, "{\"messages\":"), 400, "invalid_request"),
@@ -472,9 +492,8 @@ fn broken_http_ends_its_connection_only() {
         (b"GET / HT", None),
     ] {
         let got = raw(&server, bytes);
-        match status {
-            Some(s) => assert!(got.starts_with(&format!("HTTP/1.1 {s}")) || s.is_empty(), "{bytes:.40?}: {got}"),
-            None => {}
+        if let Some(s) = status {
+            assert!(got.starts_with(&format!("HTTP/1.1 {s}")) || s.is_empty(), "{bytes:.40?}: {got}");
         }
     }
     assert!(server.client().json("GET", "/health", None).is_ok());
@@ -482,7 +501,8 @@ fn broken_http_ends_its_connection_only() {
 
 #[test]
 fn slow_heads_and_idle_connections_are_dropped() {
-    let config = ServerConfig { header_time: Duration::from_millis(200), idle_time: Duration::from_millis(600), ..quick() };
+    let config =
+        ServerConfig { header_time: Duration::from_millis(200), idle_time: Duration::from_millis(600), ..quick() };
     let server = Server::start(config);
     let start = Instant::now();
     let mut slow = server.dial();
@@ -622,6 +642,17 @@ fn too_many_connections_are_told_so() {
     while server.client().json("GET", "/health", None).is_err() {
         assert!(Instant::now() < deadline, "a place is free again");
     }
+}
+
+#[test]
+fn an_administrator_still_gets_in() {
+    let server = Server::start(ServerConfig { connections: 2, ..quick() });
+    let _held: Vec<UnixStream> = (0..2).map(|_| server.dial()).collect();
+    // This process is the daemon's own user.
+    assert!(server.client().status().is_ok());
+    let _more: Vec<UnixStream> = (0..conn::ADMIN_SEATS).map(|_| server.dial()).collect();
+    let got = raw(&server, b"GET /health HTTP/1.1\r\n\r\n");
+    assert!(got.contains("\"too_many_connections\""), "{got}");
 }
 
 #[test]
@@ -847,4 +878,30 @@ fn descriptors_may_run_out() {
     words(3);
     child.kill().unwrap();
     child.wait().unwrap();
+}
+
+/// The protocol's description says what the code does.
+#[test]
+fn the_description_is_complete() {
+    let doc = include_str!("../../docs/protocol.md");
+    let rows: Vec<&str> = doc.lines().filter(|l| l.starts_with("| `")).collect();
+    for code in Code::ALL {
+        let row = format!("| `{}` | {} |", code.name(), code.http_status());
+        assert_eq!(rows.iter().filter(|r| r.starts_with(&row)).count(), 1, "{row}");
+    }
+    let listed = doc.split("fields.rs -->").nth(1).and_then(|rest| rest.split("<!-- end").next()).unwrap();
+    let listed: Vec<&str> = listed.split('`').skip(1).step_by(2).collect();
+    assert_eq!(listed, fields::refused().collect::<Vec<_>>());
+}
+
+/// Inputs that fuzzing found interesting; they lie beside the fuzz target.
+#[test]
+fn the_fuzz_corpus_is_survived() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/http_body");
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        for endpoint in [Endpoint::Chat, Endpoint::Completions] {
+            let _ = parse(endpoint, &bytes, 32);
+        }
+    }
 }
