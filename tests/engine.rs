@@ -134,6 +134,7 @@ fn job(prompt: &str) -> Job {
         sampling: Sampling { temperature: 0.0, ..Sampling::default() },
         stop: Vec::new(),
         max_tokens: Some(24),
+        strict: true,
     }
 }
 

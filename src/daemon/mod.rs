@@ -58,20 +58,19 @@ pub struct Args {
 impl Args {
     /// The configuration that these arguments ask for.
     fn load(&self) -> Result<Loaded, Vec<Problem>> {
-        let mut loaded = Config::load(&Sources::new(self.config.clone()))?;
         // Workers run in `/`, so that they hold no file system: every path is absolute from here on.
         let absolute = |p: &PathBuf| std::path::absolute(p).unwrap_or_else(|_| p.clone());
-        let config = &mut loaded.config;
-        if let Some(socket) = &self.socket {
-            config.server.socket = absolute(socket);
-        }
-        if !self.models.is_empty() {
-            config.models.dirs = self.models.iter().map(absolute).collect();
-        }
-        if let Some(state) = &self.state {
-            config.paths.state = absolute(state);
-        }
-        Ok(loaded)
+        Config::load_with(&Sources::new(self.config.clone()), |config| {
+            if let Some(socket) = &self.socket {
+                config.server.socket = absolute(socket);
+            }
+            if !self.models.is_empty() {
+                config.models.dirs = self.models.iter().map(absolute).collect();
+            }
+            if let Some(state) = &self.state {
+                config.paths.state = absolute(state);
+            }
+        })
     }
 }
 

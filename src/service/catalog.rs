@@ -5,19 +5,23 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::cpu;
 use crate::config::Config;
 use crate::error::{Code, Error};
 use crate::lane::LaneConfig;
+use crate::models::digest::Digests;
+use crate::models::fit::{self, CpuKind, Need, Other, Wanted};
+use crate::models::memory;
 use crate::models::registry::{ModelSpec, Registry, Sources, Variant};
 use crate::sched::VariantId;
 use crate::service::api::{ModelInfo, VariantInfo};
 
 /// What came of checking a model before its load.
 pub(super) enum Prepared {
-    /// Start a lane with this.
-    Ready(Box<LaneConfig>),
+    /// Start a lane with this; it will need that.
+    Ready(Box<LaneConfig>, Need),
     /// It does not fit beside what is loaded.
     Blocked(Error),
     /// It cannot be loaded.
@@ -33,14 +37,25 @@ pub(super) struct Resolved {
     pub max_tokens: u32,
 }
 
+/// What the loaded lanes hold, as predicted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Held {
+    /// Weights in the page cache: the kernel counts them as available, the lanes need them.
+    pub mapped: u64,
+    /// What would come free without the lanes.
+    pub anonymous: u64,
+}
+
 pub(super) struct Catalog {
     config: Config,
     registry: Registry,
+    digests: Arc<Digests>,
 }
 
 impl Catalog {
     pub fn new(config: Config) -> Self {
-        let mut catalog = Catalog { config, registry: Registry::new() };
+        let digests = Arc::new(Digests::new(Some(&config.paths.state)));
+        let mut catalog = Catalog { config, registry: Registry::new(), digests };
         catalog.scan();
         catalog
     }
@@ -122,6 +137,7 @@ impl Catalog {
 
     fn info(&self, v: &Variant, state: String) -> VariantInfo {
         let facts = v.facts.as_ref().ok();
+        let digest = self.digests.remembered(&v.path);
         VariantInfo {
             name: v.full_name(),
             architecture: facts.map_or_else(String::new, |f| f.architecture.clone()),
@@ -132,9 +148,9 @@ impl Catalog {
             context: self.context(v),
             chat: facts.is_some_and(|f| f.chat),
             synthetic: facts.is_some_and(|f| f.synthetic),
-            memory: 0,
-            sha256: None,
-            verified: false,
+            memory: facts.map_or(0, |f| fit::predict(&f.shape, &Wanted::of(&self.lane(v)), CpuKind::host()).total()),
+            verified: digest.is_some(),
+            sha256: digest,
             state: if facts.is_some() { state } else { "broken".to_owned() },
             created: v.modified(),
             path: v.path.clone(),
@@ -148,33 +164,74 @@ impl Catalog {
         if trained == 0 { wanted } else { wanted.min(trained) }
     }
 
-    /// Bytes that the kernel and the cgroup leave to us.
+    /// Bytes that the kernel and the cgroup leave to us; 0 where they do not say.
     pub fn memory_available(&self) -> u64 {
-        0
+        memory::available(Path::new("/")).map_or(0, |a| a.bytes)
     }
 
     /// Checks a model's digest and memory and says what its lane is started with. The closure is slow (it may read the
-    /// whole file) and runs elsewhere. `others`: other lanes hold memory that may be freed.
+    /// whole file) and runs elsewhere.
     pub fn prepare(
         &self,
         id: VariantId,
         bad_kernels: &BTreeSet<String>,
-        others: bool,
+        held: Held,
     ) -> Box<dyn FnOnce() -> Prepared + Send> {
-        let Some(variant) = self.registry.variant(id) else {
+        let found = self.registry.variant(id).and_then(|v| Some((v, v.facts.as_ref().ok()?)));
+        let Some((variant, facts)) = found else {
             let error = Error::new(Code::ModelLoadFailed, format!("{}: its file is gone", self.name(id)));
             return Box::new(move || Prepared::Failed(error));
         };
+        let lane = LaneConfig { excluded_cpu_variants: bad_kernels.iter().cloned().collect(), ..self.lane(variant) };
+        let (name, shape) = (variant.full_name(), facts.shape.clone());
+        let siblings: Vec<_> = self
+            .registry
+            .variants()
+            .filter(|v| v.model == variant.model && v.id != id)
+            .filter_map(|v| Some((v.full_name(), v.facts.as_ref().ok()?.shape.clone())))
+            .collect();
+        let digests = Arc::clone(&self.digests);
+        let (require, reserve) = (self.config.models.require_digest, self.config.models.memory_reserve.0);
+        Box::new(move || {
+            if let Err(error) = digests.verify(&lane.model, require, &mut |_| true) {
+                return Prepared::Failed(error);
+            }
+            let mut available = match memory::available(Path::new("/")) {
+                Ok(available) => available,
+                Err(e) => {
+                    log::warn!("cannot tell how much memory is available ({e}): {name} is loaded unchecked");
+                    return Prepared::Ready(Box::new(lane), Need::default());
+                }
+            };
+            available.bytes = available.bytes.saturating_sub(reserve);
+            let (wanted, cpu) = (Wanted::of(&lane), CpuKind::host());
+            let others: Vec<_> = siblings.iter().map(|(name, shape)| Other { name, shape }).collect();
+            match fit::check(&name, &shape, &wanted, cpu, &available, held.mapped, &others) {
+                Ok(need) => Prepared::Ready(Box::new(lane), need),
+                // Letting others go is worth it only where it helps.
+                Err(error) => {
+                    let alone = available.bytes.saturating_add(held.anonymous);
+                    match fit::predict(&shape, &wanted, cpu).total() <= alone && held.anonymous + held.mapped > 0 {
+                        true => Prepared::Blocked(error),
+                        false => Prepared::Failed(error),
+                    }
+                }
+            }
+        })
+    }
+
+    /// What a lane of this variant is started with.
+    fn lane(&self, variant: &Variant) -> LaneConfig {
         let s = self.config.model_settings(&variant.model);
         let n_ctx = self.context(variant);
         let threads = match self.config.cpu.threads {
             0 => cpu::usable_cores(Path::new("/sys")),
             n => n,
         };
-        let config = LaneConfig {
+        LaneConfig {
             model: variant.path.clone(),
             backends_dir: self.config.paths.modules.clone(),
-            excluded_cpu_variants: bad_kernels.iter().cloned().collect(),
+            excluded_cpu_variants: Vec::new(),
             n_ctx,
             slots: s.slots,
             prefill_chunk: s.prefill_chunk.min(n_ctx),
@@ -185,8 +242,6 @@ impl Catalog {
             mlock: self.config.models.mlock,
             heartbeat_ms: u32::try_from(self.config.worker.heartbeat.0.as_millis()).unwrap_or(u32::MAX),
             sandbox: self.config.worker.sandbox,
-        };
-        let _ = others;
-        Box::new(move || Prepared::Ready(Box::new(config)))
+        }
     }
 }

@@ -174,8 +174,7 @@ impl Core {
                 slot.watchers = self.blocked.remove(&variant).unwrap_or_default();
                 self.lanes.by_id.insert(lane, slot);
                 let tx = self.tx.clone();
-                let others = self.lanes.by_id.len() > 1;
-                let prepare = self.catalog.prepare(variant, &self.bad_kernels, others);
+                let prepare = self.catalog.prepare(variant, &self.bad_kernels, self.lanes.held());
                 let thread = std::thread::Builder::new().name("prepare".into()).spawn(move || {
                     // Fails only after the service has ended.
                     let _ = tx.send(Msg::Prepared(lane, Box::new(prepare())));
@@ -388,7 +387,8 @@ impl Core {
         // It may have been unloaded in the meantime.
         let Some(slot) = self.lanes.by_id.get_mut(&id).filter(|s| s.phase == Phase::Preparing) else { return };
         match prepared {
-            Prepared::Ready(config) => {
+            Prepared::Ready(config, need) => {
+                slot.need = need;
                 slot.phase = Phase::Loading;
                 slot.slots = config.slots;
                 slot.context = config.n_ctx;

@@ -9,7 +9,9 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::error::{Code, Error};
 use crate::lane::{Gone, Lane, LaneId, LaneInfo, RequestId};
+use crate::models::fit::Need;
 use crate::sched::VariantId;
+use crate::service::catalog::Held;
 use crate::service::api::Sink;
 
 /// A heartbeat may be this late before its worker counts as hung: a loaded two-core machine delays a thread by tens
@@ -44,6 +46,8 @@ pub(super) struct LaneSlot {
     pub slots: u32,
     pub context: u32,
     pub kv_type: crate::lane::KvType,
+    /// Memory it was predicted to need.
+    pub need: Need,
     /// Those who asked for the load itself.
     pub watchers: Vec<Box<dyn Sink>>,
     pub asked: Time,
@@ -68,6 +72,7 @@ impl LaneSlot {
             slots: 0,
             context: 0,
             kv_type: crate::lane::KvType::F16,
+            need: Need::default(),
             watchers: Vec::new(),
             asked: now,
             heard: now,
@@ -140,6 +145,15 @@ impl Lanes {
             slot.armed(now);
             slot.quit = slot.quit.map(|_| now);
         }
+    }
+
+    /// What the lanes hold, as predicted.
+    pub fn held(&self) -> Held {
+        let needs = self.by_id.values().map(|l| l.need);
+        needs.fold(Held::default(), |held, need| Held {
+            mapped: held.mapped.saturating_add(need.mapped),
+            anonymous: held.anonymous.saturating_add(need.total() - need.mapped),
+        })
     }
 
     pub fn of(&self, variant: VariantId) -> Option<&LaneSlot> {
