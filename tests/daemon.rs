@@ -43,7 +43,7 @@ fn read_all(mut stream: wattlm::client::Stream) -> Result<(String, Final), Error
 }
 
 /// With this a worker may stand still for a while without being taken for hung.
-const PATIENT: &str = "[worker]\nheartbeat = '60s'\n";
+const PATIENT: &str = "[worker]\nheartbeat = '50s'\n";
 
 /// A request that occupies its slot: its worker is stopped after the first token. `SIGCONT` lets it go on.
 fn held(daemon: &Daemon, client: &Client) -> wattlm::client::Stream {

@@ -97,6 +97,7 @@ impl Sched {
             Event::Load(variant) => self.load(variant),
             Event::Unload(variant) => self.unload(variant),
             Event::Tick => {}
+            Event::IdleUnload { variant, after } => self.lanes.entry(variant).idle_unload = Some(after),
             Event::Limits(limits) => self.limits = limits,
             Event::ShutDown => self.shut_down(&mut out),
         }
@@ -109,7 +110,7 @@ impl Sched {
     pub fn next_timeout(&self) -> Option<Time> {
         let lanes = self.lanes.entries.iter().filter_map(|(variant, entry)| match &entry.lane {
             Some(lane) if lane.is_idle() && self.queue.waiting(*variant) == 0 => {
-                self.limits.idle_unload.map(|limit| lane.used + limit)
+                entry.idle_limit(&self.limits).map(|limit| lane.used + limit)
             }
             None if self.is_needed(*variant) => Some(entry.not_before).filter(|end| *end > self.now),
             _ => None,

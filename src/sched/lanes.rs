@@ -80,9 +80,16 @@ pub(super) struct Entry {
     /// The backoff ends here.
     pub(super) not_before: Time,
     pub(super) quarantined: Option<Time>,
+    /// Instead of the general limit.
+    pub(super) idle_unload: Option<Option<Duration>>,
 }
 
 impl Entry {
+    /// How long its lane may be idle.
+    pub(super) fn idle_limit(&self, limits: &Limits) -> Option<Duration> {
+        self.idle_unload.unwrap_or(limits.idle_unload)
+    }
+
     /// The end of the quarantine it is in.
     pub(super) fn quarantine(&self, now: Time) -> Option<Time> {
         self.quarantined.filter(|until| *until > now)

@@ -115,6 +115,14 @@ pub enum Event {
     Unload(VariantId),
     /// The time of [`Sched::next_timeout`] has come.
     Tick,
+    /// From now on this variant's idle lane is let go after `after` (`None`: never) and not after
+    /// [`Limits::idle_unload`].
+    IdleUnload {
+        /// Which.
+        variant: VariantId,
+        /// After this.
+        after: Option<Duration>,
+    },
     /// The limits changed.
     Limits(Limits),
     /// No more requests; queued ones are refused, running ones may end.
@@ -159,7 +167,7 @@ pub struct Limits {
     pub queue: u32,
     /// Requests waiting, of one tenant.
     pub queue_per_tenant: u32,
-    /// An idle lane is let go after this; `None`: never.
+    /// An idle lane is let go after this, where [`Event::IdleUnload`] says nothing else of its variant; `None`: never.
     pub idle_unload: Option<Duration>,
     /// A request that has waited this long counts as one class higher, twice as long as two.
     pub ageing: Duration,

@@ -88,7 +88,8 @@ impl Sched {
         }
         let drained = lane.drain.is_some_and(|drain| drain.asked || pressing.is_some())
             && self.next(variant, lane, pressing).is_none();
-        let unused = self.limits.idle_unload.is_some_and(|limit| lane.used + limit <= self.now);
+        let limit = self.lanes.get(variant).and_then(|entry| entry.idle_limit(&self.limits));
+        let unused = limit.is_some_and(|limit| lane.used + limit <= self.now);
         self.closing || drained || (unused && lane.is_idle() && self.queue.waiting(variant) == 0)
     }
 

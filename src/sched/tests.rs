@@ -387,6 +387,19 @@ fn an_idle_lane_goes_and_an_idle_service_sleeps() {
 }
 
 #[test]
+fn a_variant_may_have_its_own_idle_time() {
+    let mut rig = Rig::new(Limits { idle_unload: Some(seconds(300)), ..Limits::default() });
+    rig.tell(Event::IdleUnload { variant: A, after: Some(seconds(5)) });
+    rig.tell(Event::IdleUnload { variant: B, after: None });
+    let lane = rig.up(A, 1);
+    rig.up(B, 1);
+    assert_eq!(rig.due_in(), Some(seconds(5)));
+    assert_eq!(rig.wait(5_000), [Action::Unload(lane)]);
+    rig.gone(lane);
+    assert_eq!(rig.sched.next_timeout(), None, "the other stays");
+}
+
+#[test]
 fn unload_serves_who_was_there_and_ends_under_constant_load() {
     let mut rig = Rig::new(Limits::default());
     let lane = rig.up(A, 1);

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::cpu;
 use crate::config::Config;
@@ -105,6 +106,12 @@ impl Catalog {
     /// `model:variant`, also of one whose file has gone since.
     pub fn name(&self, id: VariantId) -> String {
         self.registry.variant(id).map_or_else(|| format!("variant {}", id.0), Variant::full_name)
+    }
+
+    /// How long this variant's lane may be idle.
+    pub fn idle_unload(&self, id: VariantId) -> Option<Duration> {
+        let model = self.registry.variant(id).map_or("", |v| v.model.as_str());
+        self.config.model_settings(model).idle_unload
     }
 
     /// What is loaded at start. A name that means nothing is logged and left out.

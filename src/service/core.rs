@@ -146,6 +146,9 @@ impl Core {
             Msg::Reload(config) => {
                 let limits = config.limits();
                 self.catalog.reload(*config);
+                for variant in self.lanes.by_id.values().map(|l| l.variant).collect::<Vec<_>>() {
+                    self.event(Event::IdleUnload { variant, after: self.catalog.idle_unload(variant) });
+                }
                 self.event(Event::Limits(limits));
             }
             Msg::ShutDown { grace } => {
@@ -179,10 +182,13 @@ impl Core {
                     // Fails only after the service has ended.
                     let _ = tx.send(Msg::Prepared(lane, Box::new(prepare())));
                 });
-                thread.err().and_then(|e| {
-                    let error = Error::new(Code::ModelLoadFailed, format!("no thread to load the model: {e}"));
-                    self.load_failed(lane, &error);
-                    Some(Event::LoadFailed { lane, error })
+                Some(match thread {
+                    Ok(_) => Event::IdleUnload { variant, after: self.catalog.idle_unload(variant) },
+                    Err(e) => {
+                        let error = Error::new(Code::ModelLoadFailed, format!("no thread to load the model: {e}"));
+                        self.load_failed(lane, &error);
+                        Event::LoadFailed { lane, error }
+                    }
                 })
             }
             Action::Unload(lane) => {
