@@ -61,6 +61,7 @@ struct Engine {
     _one_at_a_time: MutexGuard<'static, ()>,
 }
 
+#[allow(clippy::type_complexity)]
 fn start_raw(
     config: LaneConfig,
 ) -> (Sender<ToLane>, Receiver<FromLane>, JoinHandle<()>, Arc<AtomicU64>) {

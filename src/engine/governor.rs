@@ -75,9 +75,14 @@ impl Governor {
         }
     }
 
-    /// The service allows this many threads from now on, and wants them.
+    /// The service allows this many threads from now on. What was learnt of the others' load stays: a power cap that
+    /// moves the limit up and down must not try the CPUs anew each time.
     pub fn allow(&mut self, threads: u32) {
-        *self = Governor::new(threads);
+        let all = self.threads == self.allowed;
+        self.allowed = threads;
+        self.threads = if all && !self.contended { threads } else { self.threads.min(threads) };
+        self.wall = Duration::ZERO;
+        self.missing = Duration::ZERO;
     }
 
     /// What the pool is to be now.
@@ -206,8 +211,14 @@ mod tests {
         governor.allow(2);
         let mut machine = Machine::new(4.0, 0.0);
         assert!(machine.run(&mut governor, 3.0).iter().all(|s| s.threads == 2));
+        governor.allow(4);
+        assert_eq!(governor.setting(), Setting { threads: 4, poll: POLL });
         machine.others = 64.0;
         assert!(machine.run(&mut governor, 3.0).iter().all(|s| s.threads >= 1));
+        assert_eq!(governor.setting().threads, 1);
+        // The limit moves; what the others take does not.
+        governor.allow(3);
+        governor.allow(4);
         assert_eq!(governor.setting().threads, 1);
     }
 }

@@ -7,6 +7,7 @@
 //! What always holds: every [`ToLane::Start`] is answered by one [`FromLane::Done`] unless the process dies; `unsafe`
 //! stands in [`llama`] only; idle, no thread of the engine runs.
 
+mod admit;
 mod backends;
 mod cells;
 mod governor;

@@ -159,7 +159,9 @@ impl Context {
         };
         // SAFETY: all arrays hold `n` elements and outlive the call; the batch and its sequences are within the
         // context's limits; token ids are checked by llama.cpp.
-        match unsafe { sys::llama_decode(self.ptr.as_ptr(), raw) } {
+        let status = unsafe { sys::llama_decode(self.ptr.as_ptr(), raw) };
+        super::process::cancelling(false);
+        match status {
             0 => {
                 // A graph was computed, so the backend uses the current pool.
                 self.retired.clear();
@@ -218,5 +220,9 @@ impl Drop for Context {
 unsafe extern "C" fn on_node(data: *mut c_void) -> bool {
     // SAFETY: `data` is the `WatchFn` that `Context` keeps alive. A panic in it aborts: this is `extern "C"`.
     let watch = unsafe { &*data.cast::<WatchFn>().cast_const() };
-    watch()
+    let stop = watch();
+    if stop {
+        super::process::cancelling(true);
+    }
+    stop
 }

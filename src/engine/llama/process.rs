@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{c_char, c_void, CStr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Once};
 
 use llama_cpp_sys_2 as sys;
@@ -28,6 +29,14 @@ struct Sinks {
 
 static SINKS: Mutex<Sinks> =
     Mutex::new(Sinks { log: None, fatal: None, partial: (5, String::new()), errors: VecDeque::new() });
+
+/// Set while a graph ends because we asked for it: llama.cpp reports that as errors, which it is not.
+static CANCELLING: AtomicBool = AtomicBool::new(false);
+
+/// Says that what llama.cpp logs from now on is about a step that was cancelled, or no longer.
+pub(super) fn cancelling(yes: bool) {
+    CANCELLING.store(yes, Ordering::Relaxed);
+}
 
 /// Routes llama.cpp's log and last words. Call before anything else of this module's neighbours.
 pub fn listen(log: LogFn, fatal: FatalFn) {
@@ -77,7 +86,8 @@ unsafe extern "C" fn on_log(level: sys::ggml_log_level, text: *const c_char, _: 
     let (log, lines) = {
         let mut sinks = SINKS.lock();
         if level != sys::GGML_LOG_LEVEL_CONT {
-            sinks.partial = (rank(level), String::new());
+            let level = if CANCELLING.load(Ordering::Relaxed) { 5 } else { rank(level) };
+            sinks.partial = (level, String::new());
         }
         let level = sinks.partial.0;
         sinks.partial.1.push_str(&text);

@@ -1,0 +1,143 @@
+//! A request's way in: its prompt's tokens, the check that it can ever run, and its start when there is room.
+//!
+//! What always holds: a request that is admitted has its cells reserved; requests start in the order they came, so
+//! that a large one is not passed over for ever; nothing is shortened silently.
+
+use std::time::Instant;
+
+use super::llama::Token;
+use super::sampling::Sampler;
+use super::serve::{Server, GROWTH};
+use super::slots::Slot;
+use super::text::TextStream;
+use crate::error::{Code, Error, Result};
+use crate::lane::{Finish, FromLane, Job, Prompt, Usage};
+
+/// A request that waits for cells.
+pub struct Waiting {
+    pub job: Box<Job>,
+    pub prompt: Vec<Token>,
+    /// Most tokens, prompt and answer.
+    pub limit: u32,
+    /// Cells to reserve at first.
+    pub need: u32,
+}
+
+impl Server {
+    /// Tokenizes a request and checks that it can ever run.
+    pub(super) fn prepare(&self, job: Box<Job>) -> Result<Waiting> {
+        let prompt = self.tokenize(&job.prompt)?;
+        let len = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
+        if len == 0 {
+            return Err(Error::new(
+                Code::InvalidRequest,
+                "the prompt is empty and this model has no token to begin with",
+            )
+            .at("prompt"));
+        }
+        let longest = self.longest;
+        let too_long = |message| Err(Error::new(Code::ContextLengthExceeded, message));
+        if len >= longest {
+            return too_long(format!(
+                "the prompt has {len} tokens and the context holds {longest}, the answer included: shorten the prompt, \
+                 or give the model a larger context"
+            ));
+        }
+        let limit = match job.max_tokens {
+            Some(max) if job.strict && len.saturating_add(max) > longest => {
+                return too_long(format!(
+                    "the prompt's {len} tokens and max_tokens {max} do not fit the context of {longest}: lower \
+                     max_tokens to {} or shorten the prompt",
+                    longest - len
+                ));
+            }
+            Some(max) => len.saturating_add(max).min(longest),
+            None => longest,
+        };
+        // What the client asked for is reserved at once, so that the answer cannot run out of cells. Otherwise a fair
+        // share; more is asked for on the way.
+        let need = match job.strict {
+            true => limit,
+            false => limit.min((len + GROWTH).max(self.n_ctx / self.n_slots.max(1))),
+        };
+        Ok(Waiting { job, prompt, limit, need })
+    }
+
+    fn tokenize(&self, prompt: &Prompt) -> Result<Vec<Token>> {
+        let failed = |e| Error::new(Code::InvalidRequest, format!("cannot tokenize the prompt: {e}")).at("prompt");
+        match prompt {
+            Prompt::Text(text) => self.model.tokenize(text, true, false).map_err(failed),
+            Prompt::Chat(messages) => {
+                let template = match &self.template {
+                    Some(Ok(template)) => template,
+                    Some(Err(e)) => return Err(e.clone()),
+                    None => {
+                        return Err(Error::new(
+                            Code::NoChatTemplate,
+                            "this model has no chat template; use /v1/completions",
+                        ))
+                    }
+                };
+                let text = template.render(messages)?;
+                let mut tokens = self.model.tokenize(&text, false, true).map_err(failed)?;
+                // Many templates write BOS themselves; it belongs there once.
+                if let Some(bos) = self.model.bos().filter(|b| self.model.adds_bos() && tokens.first() != Some(b)) {
+                    tokens.insert(0, bos);
+                }
+                Ok(tokens)
+            }
+        }
+    }
+
+    /// Starts waiting requests, in order, as far as slots and cells allow.
+    pub(super) fn admit(&mut self) {
+        while self.slots.len() < self.n_slots as usize {
+            let Some(waiting) = self.waiting.front() else { return };
+            let Some(place) = self.cells.admit(waiting.job.tenant, &waiting.prompt, waiting.need) else { return };
+            let Some(Waiting { job, prompt, limit, need }) = self.waiting.pop_front() else { return };
+            for sequence in place.evicted {
+                self.context.drop_sequence(sequence);
+            }
+            let mut keep = place.keep;
+            if !self.context.trim(place.sequence, keep) {
+                self.context.drop_sequence(place.sequence);
+                keep = 0;
+            }
+            self.seeds = self.seeds.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let len = prompt.len() as u32;
+            let ends = if job.sampling.ignore_eos { self.model.ends() } else { Vec::new() };
+            let (n_vocab, seed) = (self.model.n_vocab(), (self.seeds >> 32) as u32);
+            let sampler = Sampler::new(&job.sampling, n_vocab, &ends, &prompt, limit - len, seed);
+            let sampler = match sampler {
+                Ok(sampler) => sampler,
+                Err(e) => {
+                    self.cells.release(place.sequence, need, job.tenant, prompt[..keep as usize].to_vec());
+                    self.done(job.id, Err(e), Usage::default());
+                    continue;
+                }
+            };
+            (self.out)(FromLane::Started { id: job.id, prompt_tokens: len, cached_tokens: keep });
+            let mut slot = Slot {
+                id: job.id,
+                tenant: job.tenant,
+                sequence: place.sequence,
+                tokens: prompt,
+                prompt_len: len,
+                cached: keep,
+                computed: keep,
+                reserved: need,
+                limit,
+                sampler,
+                text: TextStream::new(&job.stop),
+                started: Instant::now(),
+                first_token: None,
+                last_token: None,
+                outcome: None,
+            };
+            if limit == len {
+                slot.end(Ok(Finish::Length));
+            }
+            self.slots.push(slot);
+        }
+    }
+}
