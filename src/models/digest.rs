@@ -128,16 +128,10 @@ impl Digests {
             return Ok((e.sha256, true));
         }
         let mut hasher = Sha256::new();
-        each_chunk(
-            &mut open,
-            before.size,
-            progress,
-            |e| fail(e),
-            |chunk| {
-                hasher.update(chunk);
-                Ok(())
-            },
-        )?;
+        each_chunk(&mut open, before.size, progress, fail, |chunk| {
+            hasher.update(chunk);
+            Ok(())
+        })?;
         let after = Stamp::of(&open.metadata().map_err(fail)?);
         if before != after {
             let text = format!("{} changed while it was read: try again when it is complete", file.display());

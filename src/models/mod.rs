@@ -1,9 +1,9 @@
 //! Model files: what they hold, what they are called, whether they are intact, whether they fit in memory.
 //!
 //! - [`gguf`] reads a file's header, trusting nothing in it; [`ggml_type`] is its table of element types.
-//! - `registry` turns folders and configuration into names and variants.
+//! - `registry` turns folders and configuration into names and variants; `naming` holds the rules for names.
 //! - `digest` compares a file's content with its recorded sha256, and remembers.
-//! - `fit` predicts the memory a variant needs and compares it with what the machine has.
+//! - `fit` predicts the memory a variant needs and compares it with what `memory` says can be had.
 //! - `synth` writes files of published shapes with random weights.
 //!
 //! Nothing here loads a model or talks to a device: that is the worker's part.

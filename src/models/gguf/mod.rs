@@ -154,7 +154,7 @@ impl Header {
         let meta = Meta::read(&mut src, n_entries)?;
         let alignment = meta.alignment()?;
         let (tensors, data_offset) = read_tensors(&mut src, n_tensors, alignment)?;
-        meta.header(version, tensors, data_offset, src.len())
+        meta.header(version, tensors, data_offset, src.file_len())
     }
 
     /// Reads the header of a regular file, following symbolic links.
@@ -198,7 +198,7 @@ fn bytes_by_type(tensors: &[Tensor]) -> BTreeMap<GgmlType, u64> {
 }
 
 fn read_magic<R: Read + Seek>(src: &mut Source<R>) -> Result<u32> {
-    if src.len() < 4 || &src.bytes::<4>()? != b"GGUF" {
+    if src.file_len() < 4 || &src.bytes::<4>()? != b"GGUF" {
         let what = "it does not begin with 'GGUF': this is not a GGUF file";
         return Err(GgufError { kind: Kind::NotGguf, offset: 0, subject: None, what: what.into() });
     }
@@ -241,13 +241,13 @@ fn read_tensors<R: Read + Seek>(src: &mut Source<R>, n: u64, alignment: u64) -> 
     let data_offset = src.pos().next_multiple_of(alignment);
     for t in &mut tensors {
         let end = data_offset.checked_add(t.offset).and_then(|o| o.checked_add(t.bytes));
-        if end.is_none_or(|end| end > src.len()) {
+        if end.is_none_or(|end| end > src.file_len()) {
             src.subject(Some(format!("tensor '{}'", t.name.escape_debug())));
             let what = format!(
                 "its data ({} bytes from {data_offset} + {}) ends beyond the file's {} bytes: the file is incomplete",
                 t.bytes,
                 t.offset,
-                src.len()
+                src.file_len()
             );
             return src.fail(Kind::Truncated, what);
         }

@@ -141,7 +141,7 @@ impl<R: Read + Seek> Source<R> {
     }
 
     /// Bytes of the whole file.
-    pub fn len(&self) -> u64 {
+    pub fn file_len(&self) -> u64 {
         self.len
     }
 

@@ -1,8 +1,8 @@
 //! A made-up byte-level BPE vocabulary of any size.
 //!
 //! The 256 bytes, then letter pairs and pairs of pairs in the order of English letter frequency, each with the merge
-//! that makes it, then the special tokens. Any text tokenizes; English text takes about twice the tokens of a
-//! trained vocabulary. The tables are as large as a trained model's, so that loading takes the same memory.
+//! that makes it, then the special tokens. Any text tokenizes; English text takes two to three times the tokens of
+//! a trained vocabulary. The tables are as large as a trained model's, so that loading takes the same memory.
 
 /// Letters by their frequency in English.
 const LETTERS: &[u8; 26] = b"etaoinshrdlcumwfgypbvkjxqz";
