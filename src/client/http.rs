@@ -68,6 +68,15 @@ pub struct Response {
     framing: Framing,
 }
 
+/// Whether these can be sent without becoming something else on the way.
+pub(super) fn check(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<()> {
+    let plain = |s: &str| s.bytes().all(|b| (0x20..0x7f).contains(&b));
+    if !plain(method) || !plain(target) || target.contains(' ') || !headers.iter().all(|(k, v)| plain(k) && plain(v)) {
+        return Err(Error::new(Code::InvalidRequest, "a header or path holds a space, a line break or non-ASCII text"));
+    }
+    Ok(())
+}
+
 pub(super) fn send(
     stream: UnixStream,
     silence: Option<Duration>,
@@ -76,10 +85,6 @@ pub(super) fn send(
     body: Option<&Value>,
     headers: &[(&str, &str)],
 ) -> Result<Response> {
-    let plain = |s: &str| s.bytes().all(|b| (0x20..0x7f).contains(&b));
-    if !plain(method) || !plain(target) || target.contains(' ') || !headers.iter().all(|(k, v)| plain(k) && plain(v)) {
-        return Err(Error::new(Code::InvalidRequest, "a header or path holds a space, a line break or non-ASCII text"));
-    }
     let mut out = format!("{method} {target} HTTP/1.1\r\nhost: wattlm\r\nconnection: close\r\n");
     for (name, value) in headers {
         out += &format!("{name}: {value}\r\n");

@@ -79,6 +79,7 @@ impl Client {
         body: Option<&Value>,
         headers: &[(&str, &str)],
     ) -> Result<Response> {
+        http::check(method, target, headers)?;
         http::send(self.dial()?, self.silence, method, target, body, headers)
     }
 
