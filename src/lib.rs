@@ -20,7 +20,6 @@ pub mod units;
 #[cfg(feature = "daemon")]
 pub mod cli;
 pub mod client;
-#[cfg(feature = "daemon")]
 pub mod config;
 #[cfg(feature = "engine")]
 pub mod engine;

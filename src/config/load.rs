@@ -1,0 +1,769 @@
+//! Files and drop-ins: found, read within bounds, parsed, laid over one another, checked.
+//!
+//! Later files override earlier ones key by key; lists are replaced, `[[model]]` tables are merged by name. All
+//! problems of all files are found in one pass. What a file may cost is bounded before it is read, and every
+//! complaint has a place in the file that caused it.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read};
+use std::ops::Range;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use toml::de::{DeTable, DeValue};
+use toml::Spanned;
+
+use super::check::{check, valid_name, Origins, NAME_HINT};
+use super::paths::Env;
+use super::problem::{nearest, quote, Place, Problem};
+use super::schema::{Model, Section};
+use super::tree::Config;
+use super::value::found;
+
+/// A configuration is read by people: a file this long is something else.
+const MAX_FILE: u64 = 1 << 20;
+/// Far more drop-ins than anybody maintains, few enough to read at once.
+const MAX_FILES: usize = 256;
+/// The same for models.
+const MAX_MODELS: usize = 256;
+/// Nobody reads more complaints about one file at a time.
+const MAX_PROBLEMS: usize = 100;
+
+/// Where the configuration comes from. Kept by the service, so that a reload reads the same files.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    /// The main file. Its drop-ins are the `*.toml` in the directory beside it whose name ends in `.d` instead:
+    /// `wattlm.d` for `wattlm.toml`.
+    pub main: PathBuf,
+    /// Somebody named it, so that it must exist.
+    pub explicit: bool,
+    /// What the defaults depend on.
+    pub env: Env,
+}
+
+impl Sources {
+    /// This process's: the file of `--config` if there is one, else that of [`Env::config`].
+    pub fn new(config: Option<PathBuf>) -> Sources {
+        let env = Env::current();
+        let (main, explicit) = config.map_or_else(|| env.config(), |named| (named, true));
+        // A reload must find the same file, wherever the process has gone by then.
+        Sources { main: std::path::absolute(&main).unwrap_or(main), explicit, env }
+    }
+
+    /// The directory of the drop-ins.
+    pub fn drop_in_dir(&self) -> PathBuf {
+        self.main.with_extension("d")
+    }
+}
+
+/// A configuration that can be used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Loaded {
+    /// It.
+    pub config: Config,
+    /// What is odd about it.
+    pub warnings: Vec<Problem>,
+    /// The files it was read from, in the order in which they were laid over one another.
+    pub files: Vec<PathBuf>,
+}
+
+impl Config {
+    /// Reads and checks everything. The error holds at least one [`Problem`] that is no warning.
+    pub fn load(sources: &Sources) -> Result<Loaded, Vec<Problem>> {
+        let mut reader = Reader::new(Config::defaults(&sources.env));
+        for (file, must_exist) in reader.files(sources) {
+            let read = reader.read(&file);
+            match read {
+                Ok(bytes) => {
+                    reader.parse(&file, &bytes);
+                    reader.files.push(file);
+                }
+                Err(e) if e.kind() == ErrorKind::NotFound && !must_exist => {}
+                Err(e) => reader.problems.push(unreadable(&file, &e)),
+            }
+        }
+        reader.finish()
+    }
+
+    /// The same for one file's content, over the defaults of the device's service. `name` stands for the file in
+    /// messages.
+    pub fn parse(name: &str, content: &[u8]) -> Result<Loaded, Vec<Problem>> {
+        let mut reader = Reader::new(Config::default());
+        reader.parse(Path::new(name), content);
+        reader.finish()
+    }
+}
+
+fn unreadable(file: &Path, error: &std::io::Error) -> Problem {
+    let hint = match error.kind() {
+        ErrorKind::NotFound => "create it, or name another with --config",
+        ErrorKind::PermissionDenied => "let the service's user read it",
+        _ => "",
+    };
+    Problem::file(file, format!("cannot be read: {error}")).hint(hint)
+}
+
+fn syntax_error(error: &toml::de::Error, lines: &Lines<'_>) -> Problem {
+    let span = error.span().unwrap_or_default();
+    let at = lines.text.get(span.clone()).filter(|t| !t.trim().is_empty());
+    let at = at.map(|t| format!(" at '{}'", quote(t))).unwrap_or_default();
+    Problem::error(lines.place(span.start), "", format!("{}{at}", error.message()))
+}
+
+struct Reader {
+    config: Config,
+    origins: Origins,
+    files: Vec<PathBuf>,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    fn new(config: Config) -> Reader {
+        Reader { config, origins: Origins::new(), files: Vec::new(), problems: Vec::new() }
+    }
+
+    fn finish(mut self) -> Result<Loaded, Vec<Problem>> {
+        // A contradiction with a value that was not understood would only confuse.
+        if self.problems.iter().all(|p| p.warning) {
+            self.problems.extend(check(&self.config, &self.origins));
+        }
+        if self.problems.iter().any(|p| !p.warning) {
+            return Err(self.problems);
+        }
+        Ok(Loaded { config: self.config, warnings: self.problems, files: self.files })
+    }
+
+    /// The main file and its drop-ins in order, each with whether it must exist.
+    fn files(&mut self, sources: &Sources) -> Vec<(PathBuf, bool)> {
+        let dir = sources.drop_in_dir();
+        let mut drop_ins = Vec::new();
+        match std::fs::read_dir(&dir).and_then(|entries| entries.collect::<Result<Vec<_>, _>>()) {
+            Ok(entries) => {
+                let named = |f: &PathBuf| {
+                    let name = f.file_name().unwrap_or_default().as_encoded_bytes();
+                    name.ends_with(b".toml") && !name.starts_with(b".")
+                };
+                drop_ins.extend(entries.into_iter().map(|e| e.path()).filter(named));
+                if let Ok(meta) = dir.metadata() {
+                    self.warn_writable(&dir, meta.mode());
+                }
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            Err(e) => self.problems.push(unreadable(&dir, &e)),
+        }
+        drop_ins.sort();
+        if drop_ins.len() > MAX_FILES {
+            let message = format!("holds {} files, at most {MAX_FILES} are read", drop_ins.len());
+            self.problems.push(Problem::file(&dir, message).hint("merge some of them"));
+            drop_ins.clear();
+        }
+        let main = (sources.main.clone(), sources.explicit);
+        // Not required: a drop-in may be gone again by the time it is opened.
+        std::iter::once(main).chain(drop_ins.into_iter().map(|f| (f, false))).collect()
+    }
+
+    fn read(&mut self, file: &Path) -> std::io::Result<Vec<u8>> {
+        // O_NONBLOCK: opening a FIFO must not wait for a writer.
+        let open: File = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(file)?;
+        let meta = open.metadata()?;
+        if meta.is_dir() {
+            return Err(std::io::Error::other("it is a directory"));
+        }
+        if !meta.is_file() {
+            return Err(std::io::Error::other("it is not a regular file"));
+        }
+        self.warn_writable(file, meta.mode());
+        let mut bytes = Vec::new();
+        open.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 > MAX_FILE {
+            return Err(std::io::Error::other("it is larger than 1 MiB"));
+        }
+        Ok(bytes)
+    }
+
+    fn warn_writable(&mut self, path: &Path, mode: u32) {
+        if mode & 0o002 != 0 {
+            let problem = Problem::file(path, "everybody may write to it").hint("chmod o-w");
+            self.problems.push(Problem { warning: true, ..problem });
+        }
+    }
+
+    fn parse(&mut self, file: &Path, bytes: &[u8]) {
+        let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+        let name = file.display().to_string();
+        let text = match std::str::from_utf8(bytes) {
+            Ok(text) => text,
+            Err(e) => {
+                let valid = String::from_utf8_lossy(&bytes[..e.valid_up_to()]);
+                let place = Lines::new(&name, &valid).place(e.valid_up_to());
+                let problem = Problem::error(place, "", "the file is not UTF-8 from here on");
+                return self.problems.push(problem.hint("save it as UTF-8"));
+            }
+        };
+        let lines = Lines::new(&name, text);
+        let (table, syntax) = DeTable::parse_recoverable(text);
+        let mut overlay = Overlay { reader: self, lines: &lines, problems: Vec::new() };
+        overlay.root(table.get_ref());
+        let mut problems = overlay.problems;
+        if let Some(first) = syntax.iter().filter_map(|e| e.span()).map(|s| s.start).min() {
+            // From the first slip on the parser guesses; complaints about its guesses would mislead.
+            let line = lines.place(first).line;
+            problems.retain(|p| p.line < line);
+        }
+        let mut slips: Vec<Problem> = syntax.iter().map(|e| syntax_error(e, &lines)).collect();
+        slips.sort_by_key(|p| p.line);
+        // What follows on the same line is mostly an echo of the first.
+        slips.dedup_by_key(|p| p.line);
+        problems.append(&mut slips);
+        problems.sort_by_key(|p| (p.line, p.column));
+        if problems.len() > MAX_PROBLEMS {
+            let more = problems.len() - MAX_PROBLEMS;
+            problems.truncate(MAX_PROBLEMS);
+            problems.push(Problem::file(file, format!("{more} more problems")));
+        }
+        self.problems.append(&mut problems);
+    }
+}
+
+/// Turns offsets into places.
+struct Lines<'a> {
+    file: &'a str,
+    text: &'a str,
+    starts: Vec<usize>,
+}
+
+impl<'a> Lines<'a> {
+    fn new(file: &'a str, text: &'a str) -> Lines<'a> {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(i, _)| i + 1)).collect();
+        Lines { file, text, starts }
+    }
+
+    fn place(&self, offset: usize) -> Place {
+        let line = self.starts.partition_point(|start| *start <= offset).max(1);
+        let start = self.starts[line - 1];
+        let before = self.text.get(start..offset).unwrap_or_default();
+        Place { file: self.file.to_owned(), line, column: before.chars().count() + 1 }
+    }
+}
+
+/// Lays one file over what was read before it.
+struct Overlay<'a> {
+    reader: &'a mut Reader,
+    lines: &'a Lines<'a>,
+    problems: Vec<Problem>,
+}
+
+impl Overlay<'_> {
+    fn error(&mut self, span: Range<usize>, key: &str, message: String, hint: impl Into<String>) {
+        self.problems.push(Problem::error(self.lines.place(span.start), key, message).hint(hint));
+    }
+
+    fn root(&mut self, root: &DeTable<'_>) {
+        // Taken out for the time, so that its sections and our own fields can change at once.
+        let mut config = std::mem::take(&mut self.reader.config);
+        for (key, value) in root {
+            let name = key.get_ref().as_ref();
+            if name == "model" {
+                self.models(&mut config, value);
+            } else if let Some(section) = config.section_mut(name) {
+                match value.get_ref() {
+                    DeValue::Table(table) => self.table(section, &format!("[{name}]"), name, table),
+                    other => {
+                        let hint = match (name, other) {
+                            ("models", DeValue::Array(_)) => "write [models], or [[model]] for one model".into(),
+                            _ => format!("write [{name}], and its keys on the lines below"),
+                        };
+                        self.error(key.span(), name, format!("'{name}' is a section, found {}", found(other)), hint);
+                    }
+                }
+            } else {
+                let message = format!("unknown key '{}'", quote(name));
+                self.error(key.span(), &quote(name), message, hint_for_section(&config, name));
+            }
+        }
+        self.reader.config = config;
+    }
+
+    fn table(&mut self, section: &mut dyn Section, label: &str, path: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let name = key.get_ref().as_ref();
+            let key_path = format!("{path}.{}", quote(name));
+            if section.keys().iter().all(|k| k.name != name) {
+                let message = format!("unknown key '{}' in {label}", quote(name));
+                self.error(key.span(), &key_path, message, hint_for_key(section, name));
+                continue;
+            }
+            let mut faults = Vec::new();
+            section.set(name, value, &mut faults);
+            for fault in faults {
+                self.error(fault.span, &key_path, format!("'{name}' in {label}: {}", fault.message), fault.hint);
+            }
+            self.reader.origins.insert(key_path, self.lines.place(key.span().start));
+        }
+    }
+
+    fn models(&mut self, config: &mut Config, value: &Spanned<DeValue<'_>>) {
+        let tables = value.get_ref().as_array().filter(|list| list.iter().all(|m| m.get_ref().is_table()));
+        let Some(tables) = tables else {
+            let message = format!("'model' is a list of tables, found {}", found(value.get_ref()));
+            return self.error(
+                value.span(),
+                "model",
+                message,
+                "write [[model]] with two brackets, once for each model",
+            );
+        };
+        let mut here = Vec::new();
+        for (span, table) in tables.iter().filter_map(|m| Some((m.span(), m.get_ref().as_table()?))) {
+            let name = match table.get("name").map(|v| (v.span(), v.get_ref().as_str())) {
+                Some((_, Some(name))) if valid_name(name) => name,
+                Some((at, Some(name))) => {
+                    let message = format!("'{}' cannot be a model's name", quote(name));
+                    self.error(at, "model.name", message, NAME_HINT);
+                    ""
+                }
+                // Of another type: `table` says so below.
+                Some((_, None)) => "",
+                None => {
+                    self.error(span.clone(), "model.name", "a [[model]] without a name".into(), "add name = \"…\"");
+                    ""
+                }
+            };
+            if !name.is_empty() && here.contains(&name) {
+                let message = format!("a second [[model]] '{name}' in one file");
+                self.error(span, &format!("model.{name}"), message, "merge the two");
+                continue;
+            }
+            here.push(name);
+            let known = config.model.iter().position(|m| m.name == name);
+            if known.is_none() && config.model.len() >= MAX_MODELS {
+                let message = format!("more than {MAX_MODELS} models");
+                return self.error(span, "model", message, "put the rest in a folder of models.dirs");
+            }
+            // One without a name is read only for its other problems, of which the caller is told.
+            let mut model = known.map(|i| std::mem::take(&mut config.model[i])).unwrap_or_default();
+            let label = if name.is_empty() { "[[model]]".into() } else { format!("[[model]] '{name}'") };
+            self.table(&mut model, &label, &format!("model.{name}"), table);
+            match known {
+                Some(i) => config.model[i] = model,
+                None if name.is_empty() => {}
+                None => config.model.push(model),
+            }
+        }
+    }
+}
+
+/// What may have been meant by an unknown key outside of any section.
+fn hint_for_section(config: &Config, name: &str) -> String {
+    if let Some(hint) = belongs_in(config, name) {
+        return hint;
+    }
+    let names = || config.sections().map(|s| s.name()).into_iter().chain(["model"]);
+    let bracketed = |name: &str| if name == "model" { "[[model]]".into() } else { format!("[{name}]") };
+    match nearest(name, names()) {
+        Some(near) => format!("did you mean {}?", bracketed(near)),
+        None => format!("there are {}", names().map(bracketed).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// What may have been meant by an unknown key in this section.
+fn hint_for_key(section: &dyn Section, name: &str) -> String {
+    if let Some(hint) = belongs_in(&Config::default(), name) {
+        return hint;
+    }
+    let names = || section.keys().iter().map(|k| k.name);
+    match nearest(name, names()) {
+        Some(near) => format!("did you mean '{near}'?"),
+        None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// The key exists elsewhere: a section header is missing or wrong.
+fn belongs_in(config: &Config, name: &str) -> Option<String> {
+    let has = |s: &dyn Section| s.keys().iter().any(|k| k.name == name);
+    let mut homes: Vec<String> =
+        config.sections().into_iter().filter(|s| has(*s)).map(|s| format!("[{}]", s.name())).collect();
+    if has(&Model::default()) {
+        homes.push("[[model]]".into());
+    }
+    (!homes.is_empty()).then(|| format!("'{name}' belongs in {}", homes.join(" or ")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Mode;
+    use crate::lane::KvType;
+    use crate::units::{Bytes, Span};
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn problems(text: &str) -> Vec<String> {
+        Config::parse("f", text.as_bytes()).expect_err(text).iter().map(|p| p.to_string()).collect()
+    }
+
+    fn warnings(text: &str) -> Vec<String> {
+        Config::parse("f", text.as_bytes()).unwrap().warnings.iter().map(|p| p.to_string()).collect()
+    }
+
+    fn parse(text: &str) -> Config {
+        Config::parse("f", text.as_bytes()).unwrap().config
+    }
+
+    /// A main file and drop-ins in a directory of their own.
+    struct Dir(tempfile::TempDir);
+
+    impl Dir {
+        fn new(files: &[(&str, &str)]) -> Dir {
+            let dir = Dir(tempfile::tempdir().unwrap());
+            fs::create_dir(dir.path("wattlm.d")).unwrap();
+            // Whatever the umask of the test's caller.
+            fs::set_permissions(dir.path("wattlm.d"), fs::Permissions::from_mode(0o755)).unwrap();
+            for (name, text) in files {
+                fs::write(dir.path(name), text).unwrap();
+                fs::set_permissions(dir.path(name), fs::Permissions::from_mode(0o644)).unwrap();
+            }
+            dir
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        fn sources(&self) -> Sources {
+            Sources { main: self.path("wattlm.toml"), explicit: false, env: Env::system() }
+        }
+
+        fn load(&self) -> Loaded {
+            Config::load(&self.sources()).unwrap()
+        }
+
+        /// Problems with the directory's own name left out.
+        fn problems(&self, sources: &Sources) -> Vec<String> {
+            let prefix = format!("{}/", self.0.path().display());
+            Config::load(sources).unwrap_err().iter().map(|p| p.to_string().replace(&prefix, "")).collect()
+        }
+    }
+
+    #[test]
+    fn nothing_is_a_configuration() {
+        for nothing in ["", "\n\n", "# only a comment", "\u{feff}", "[server]\n[cpu]"] {
+            assert_eq!(parse(nothing), Config::default());
+        }
+        let empty = tempfile::tempdir().unwrap();
+        let main = empty.path().join("wattlm.toml");
+        let loaded = Config::load(&Sources { main, explicit: false, env: Env::system() }).unwrap();
+        assert_eq!(loaded, Loaded { config: Config::default(), warnings: vec![], files: vec![] });
+    }
+
+    #[test]
+    fn values_arrive() {
+        let config = parse(
+            r#"
+            server.mode = "0600"
+            [models]
+            dirs = ["/a", "/b"]
+            kv_type = "q8_0"
+            memory_reserve = 0
+            idle_unload = 0
+            [cpu]
+            affinity = [4, 5]
+            [[model]]
+            name = "one"
+            files = ["/one.gguf"]
+            idle_unload = "1h"
+            "#,
+        );
+        assert_eq!(config.server.mode, Mode(0o600));
+        assert_eq!(config.models.dirs, ["/a", "/b"].map(PathBuf::from));
+        assert_eq!(config.models.kv_type, KvType::Q8_0);
+        assert_eq!((config.models.memory_reserve, config.models.idle_unload), (Bytes(0), Span::default()));
+        assert_eq!(config.cpu.affinity, [4, 5]);
+        assert_eq!(config.model("one").unwrap().files, [PathBuf::from("/one.gguf")]);
+        assert_eq!(config.model_settings("one").idle_unload.unwrap().as_secs(), 3600);
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_place_and_nearest() {
+        for (text, complaint) in [
+            ("[cpu]\n\nthraeds = 4", "f:3:1: unknown key 'thraeds' in [cpu]; did you mean 'threads'?"),
+            ("  cpu.thraeds = 4", "f:1:7: unknown key 'thraeds' in [cpu]; did you mean 'threads'?"),
+            ("cpu = { thraeds = 4 }", "f:1:9: unknown key 'thraeds' in [cpu]; did you mean 'threads'?"),
+            ("[cpu.thraeds]\nx = 1", "f:1:6: unknown key 'thraeds' in [cpu]; did you mean 'threads'?"),
+            ("\n[sever]", "f:2:2: unknown key 'sever'; did you mean [server]?"),
+            ("[[modle]]", "f:1:3: unknown key 'modle'; did you mean [[model]]?"),
+            ("threads = 4", "f:1:1: unknown key 'threads'; 'threads' belongs in [cpu]"),
+            ("[cpu]\ncontext = 4", "f:2:1: unknown key 'context' in [cpu]; 'context' belongs in [models] or [[model]]"),
+            (
+                "[[model]]\nname = \"a\"\n\n[[model]]\nname = \"b\"\nalias = []",
+                "f:6:1: unknown key 'alias' in [[model]] 'b'; did you mean 'aliases'?",
+            ),
+            ("[log]\ncolour = 1", "f:2:1: unknown key 'colour' in [log]; there are level"),
+            (
+                "[budget]",
+                "f:1:2: unknown key 'budget'; there are [server], [queue], [models], [cpu], [worker], [paths], [log], [[model]]",
+            ),
+            ("[cpu]\n'ä' = 1\n\"\\u001b[2J\" = 2", "f:2:1: unknown key 'ä' in [cpu]; there are threads, affinity, prefill_chunk, prefill_chunk_shared"),
+        ] {
+            assert_eq!(problems(text)[0], complaint, "{text}");
+        }
+        assert!(problems("[cpu]\n\"\\u001b[2J\" = 2")[0].contains("unknown key '\\u{1b}[2J'"));
+    }
+
+    #[test]
+    fn wrong_types_say_what_was_found_and_expected() {
+        for (text, complaint) in [
+            (
+                "[cpu]\nthreads = \"4\"",
+                "f:2:11: 'threads' in [cpu]: expected an integer such as 4, found the string \"4\"; remove the quotes",
+            ),
+            ("[cpu.threads]\nx = 1", "f:1:1: 'threads' in [cpu]: expected an integer such as 4, found a table"),
+            ("[models]\nmlock = 1", "f:2:9: 'mlock' in [models]: expected true or false, found the integer 1"),
+            (
+                "[models]\nkv_type = \"q8\"",
+                "f:2:11: 'kv_type' in [models]: expected \"f16\", \"q8_0\" or \"q4_0\", found the string \"q8\"",
+            ),
+            (
+                "[cpu]\naffinity = [0,\n  \"1\"]",
+                "f:3:3: 'affinity' in [cpu]: expected an integer such as 4, found the string \"1\"; remove the quotes",
+            ),
+            ("server = 3", "f:1:1: 'server' is a section, found the integer 3; write [server], and its keys on the lines below"),
+            ("[[models]]", "f:1:3: 'models' is a section, found a list; write [models], or [[model]] for one model"),
+            (
+                "[model]\nname = \"a\"",
+                "f:1:1: 'model' is a list of tables, found a table; write [[model]] with two brackets, once for each model",
+            ),
+        ] {
+            assert_eq!(problems(text), [complaint], "{text}");
+        }
+    }
+
+    #[test]
+    fn ranges_are_told() {
+        for (text, complaint) in [
+            ("[models]\nslots = 0", "f:2:9: 'slots' in [models]: must be 1 to 64, found the integer 0"),
+            (
+                "[[model]]\nname = \"a\"\nslots = 65",
+                "f:3:9: 'slots' in [[model]] 'a': must be 1 to 64, found the integer 65",
+            ),
+            (
+                "[server]\nmax_body = \"1G\"",
+                "f:2:12: 'max_body' in [server]: must be \"1K\" to \"64M\", found the string \"1G\"",
+            ),
+            (
+                "[worker]\nheartbeat = \"0\"",
+                "f:2:13: 'heartbeat' in [worker]: must be \"100ms\" to \"1m\", found the string \"0\"",
+            ),
+        ] {
+            assert_eq!(problems(text), [complaint], "{text}");
+        }
+    }
+
+    #[test]
+    fn contradictions_are_found() {
+        let long = format!("[server]\nsocket = \"/{}\"", "x".repeat(107));
+        assert_eq!(
+            problems(&long),
+            ["f:2:1: the socket's path has 108 bytes, the kernel takes 107; choose a shorter path"]
+        );
+        assert_eq!(parse(&long.replace("xx", "x")).server.socket.as_os_str().len(), 55);
+        for (text, complaint) in [
+            (
+                "[worker]\nheartbeat = \"5s\"\nstall_timeout = \"5s\"",
+                "f:3:1: 'stall_timeout' (5s) must be longer than 'heartbeat' (5s); a working worker would be killed",
+            ),
+            (
+                "[worker]\nbackoff_first = \"1m\"",
+                "f:2:1: 'backoff_first' (1m) is longer than 'backoff_max' (10s); raise 'backoff_max'",
+            ),
+            ("cpu.affinity = [1, 1]", "f:1:5: 'affinity' names a CPU twice; name each once"),
+            ("cpu.affinity = [512]", "f:1:5: 'affinity' names CPU 512; CPUs are 0 to 511"),
+            ("models.default = \"a/b\"", "f:1:8: 'a/b' is no model's name; write a model's name, or \"name:variant\""),
+            (
+                "[[model]]\nname = \"a\"\naliases = [\"c\"]\n[[model]]\nname = \"b\"\naliases = [\"a\"]",
+                "f:6:1: 'a' already names the model 'a'; a name means one model",
+            ),
+        ] {
+            assert_eq!(problems(text), [complaint], "{text}");
+        }
+    }
+
+    #[test]
+    fn oddities_are_warnings() {
+        assert_eq!(
+            warnings("[queue]\nmax = 8\nmax_per_user = 9"),
+            ["f:3:1: warning: 'queue.max_per_user' (9) is more than 'queue.max' (8), which holds"]
+        );
+        assert_eq!(warnings("[queue]\nmax = 8"), [""; 0]);
+        assert_eq!(warnings("[models]\ncontext = 64"), [""; 0]);
+        assert!(warnings("cpu.affinity = [0]\ncpu.threads = 2")[0].contains("2 threads share the 1 CPUs"));
+        assert!(warnings("worker.sandbox = false")[0].starts_with("f:1:8: warning: workers run without a sandbox"));
+        assert_eq!(parse("[queue]\nmax = 8").limits().queue_per_tenant, 8);
+    }
+
+    #[test]
+    fn models_need_a_name_of_their_own() {
+        assert_eq!(
+            problems("[[model]]\nfiles = []\nslots = \"1\""),
+            [
+                "f:1:1: a [[model]] without a name; add name = \"…\"",
+                "f:3:9: 'slots' in [[model]]: expected an integer such as 4, found the string \"1\"; remove the quotes"
+            ]
+        );
+        for name in ["a:b", "a/b", "..", "", "-a", &"a".repeat(65)] {
+            let text = format!("[[model]]\nname = \"{name}\"");
+            assert!(problems(&text)[0].contains("cannot be a model's name; use up to 64"), "{name}");
+        }
+        assert_eq!(problems("[[model]]\nname = 3").len(), 1);
+        let twice = "[[model]]\nname = \"a\"\n[[model]]\nname = \"a\"";
+        assert_eq!(problems(twice), ["f:3:1: a second [[model]] 'a' in one file; merge the two"]);
+        let many: String = (0..300).map(|i| format!("[[model]]\nname = \"m{i}\"\n")).collect();
+        assert_eq!(problems(&many), ["f:513:1: more than 256 models; put the rest in a folder of models.dirs"]);
+    }
+
+    #[test]
+    fn all_problems_are_reported_in_order() {
+        let text = "x = 1\n[server]\nmode = 660\nsockt = \"/a\"\n[models]\nslots = 0\n[[model]]\nslots = true";
+        let lines: Vec<usize> = Config::parse("f", text.as_bytes()).unwrap_err().iter().map(|p| p.line).collect();
+        assert_eq!(lines, [1, 3, 4, 6, 7, 8]);
+        let flood: String = (0..1000).map(|i| format!("unknown{i} = 1\n")).collect();
+        let flooded = problems(&flood);
+        assert_eq!((flooded.len(), flooded[100].as_str()), (101, "f: 900 more problems"));
+    }
+
+    #[test]
+    fn syntax_errors_have_a_place_and_do_not_hide_what_stands_before() {
+        assert_eq!(
+            problems("[cpu]\nthraeds = 1\nthreads =\naffinity = [0]\n[cpu]\n"),
+            [
+                "f:2:1: unknown key 'thraeds' in [cpu]; did you mean 'threads'?",
+                "f:3:10: string values must be quoted, expected literal string",
+                "f:5:2: duplicate key at 'cpu'"
+            ]
+        );
+        assert_eq!(problems("[server"), ["f:1:8: unclosed table, expected `]`"]);
+        assert!(!problems(&"a=[".repeat(100_000)).is_empty());
+        assert!(!problems(&format!("{}x = 1", "a.".repeat(200))).is_empty());
+    }
+
+    #[test]
+    fn encodings() {
+        assert_eq!(problems("\u{feff}thraeds = 1"), problems("thraeds = 1"), "a byte order mark moves no column");
+        let bad = Config::parse("f", b"# \xc3\xa4\n[cpu]\nx = \"\xff\"").unwrap_err();
+        assert_eq!(bad[0].to_string(), "f:3:6: the file is not UTF-8 from here on; save it as UTF-8");
+        assert_eq!(parse("[cpu]\r\nthreads = 3\r\n").cpu.threads, 3);
+    }
+
+    #[test]
+    fn drop_ins_are_laid_over_in_order() {
+        let dir = Dir::new(&[
+            ("wattlm.toml", "[cpu]\nthreads = 1\nprefill_chunk = 32\n[models]\ndirs = [\"/a\", \"/b\"]\n[[model]]\nname = \"m\"\nslots = 1\ncontext = 128"),
+            ("wattlm.d/20-b.toml", "[cpu]\nthreads = 3"),
+            ("wattlm.d/10-a.toml", "[cpu]\nthreads = 2\n[models]\ndirs = [\"/c\"]\n[[model]]\nname = \"n\"\n[[model]]\nname = \"m\"\nslots = 2"),
+            ("wattlm.d/.hidden.toml", "broken"),
+            ("wattlm.d/README", "broken"),
+            ("wattlm.d/30.toml.bak", "broken"),
+        ]);
+        let Loaded { config, warnings, files } = dir.load();
+        assert_eq!((config.cpu.threads, config.cpu.prefill_chunk), (3, 32));
+        assert_eq!(config.models.dirs, [PathBuf::from("/c")]);
+        let models: Vec<_> = config.model.iter().map(|m| (m.name.as_str(), m.slots, m.context)).collect();
+        assert_eq!(models, [("m", Some(2), Some(128)), ("n", None, None)]);
+        assert_eq!(warnings, []);
+        assert_eq!(files, ["wattlm.toml", "wattlm.d/10-a.toml", "wattlm.d/20-b.toml"].map(|f| dir.path(f)));
+    }
+
+    #[test]
+    fn drop_ins_work_without_a_main_file() {
+        let dir = Dir::new(&[("wattlm.d/a.toml", "[cpu]\nthreads = 2")]);
+        assert_eq!(dir.load().config.cpu.threads, 2);
+        let explicit = Sources { explicit: true, ..dir.sources() };
+        assert_eq!(
+            dir.problems(&explicit),
+            ["wattlm.toml: cannot be read: No such file or directory (os error 2); create it, or name another with --config"]
+        );
+    }
+
+    #[test]
+    fn problems_of_all_files_are_reported() {
+        let dir = Dir::new(&[("wattlm.toml", "a = 1"), ("wattlm.d/a.toml", "[cpu]\nb = 1"), ("wattlm.d/b.toml", "=")]);
+        let starts: Vec<String> =
+            dir.problems(&dir.sources()).iter().map(|p| p.split(": ").next().unwrap().to_owned()).collect();
+        assert_eq!(starts, ["wattlm.toml:1:1", "wattlm.d/a.toml:2:1", "wattlm.d/b.toml:1:1"]);
+    }
+
+    #[test]
+    fn a_contradiction_names_the_file_that_made_it() {
+        let dir = Dir::new(&[
+            ("wattlm.toml", "[worker]\nbackoff_first = \"5s\""),
+            ("wattlm.d/a.toml", "# ours\n[worker]\nbackoff_max = \"1s\""),
+        ]);
+        assert!(dir.problems(&dir.sources())[0].starts_with("wattlm.toml:2:1: 'backoff_first' (5s)"));
+    }
+
+    #[test]
+    fn what_is_no_small_regular_file_is_refused() {
+        let dir = Dir::new(&[]);
+        fs::create_dir(dir.path("wattlm.d/dir.toml")).unwrap();
+        nix::unistd::mkfifo(&dir.path("wattlm.d/fifo.toml"), nix::sys::stat::Mode::S_IRUSR).unwrap();
+        fs::write(dir.path("wattlm.d/huge.toml"), vec![b'\n'; (MAX_FILE + 1) as usize]).unwrap();
+        fs::write(dir.path("wattlm.d/large.toml"), vec![b'\n'; MAX_FILE as usize]).unwrap();
+        assert_eq!(
+            dir.problems(&dir.sources()),
+            [
+                "wattlm.d/dir.toml: cannot be read: it is a directory",
+                "wattlm.d/fifo.toml: cannot be read: it is not a regular file",
+                "wattlm.d/huge.toml: cannot be read: it is larger than 1 MiB"
+            ]
+        );
+        let many = Dir::new(&[]);
+        (0..300).for_each(|i| fs::write(many.path(&format!("wattlm.d/{i}.toml")), "x").unwrap());
+        assert_eq!(
+            many.problems(&many.sources()),
+            ["wattlm.d: holds 300 files, at most 256 are read; merge some of them"]
+        );
+    }
+
+    #[test]
+    fn an_unreadable_file_is_an_error() {
+        let dir = Dir::new(&[("wattlm.toml", "")]);
+        fs::set_permissions(dir.path("wattlm.toml"), fs::Permissions::from_mode(0)).unwrap();
+        match Config::load(&dir.sources()) {
+            // Root reads everything.
+            Ok(_) => assert!(nix::unistd::geteuid().is_root()),
+            Err(p) => assert!(p[0].to_string().ends_with("let the service's user read it"), "{}", p[0]),
+        }
+        let not_a_dir = Dir::new(&[]);
+        fs::remove_dir(not_a_dir.path("wattlm.d")).unwrap();
+        fs::write(not_a_dir.path("wattlm.d"), "").unwrap();
+        assert!(not_a_dir.problems(&not_a_dir.sources())[0].starts_with("wattlm.d: cannot be read: Not a directory"));
+    }
+
+    #[test]
+    fn files_that_everybody_may_write_are_pointed_out() {
+        let dir = Dir::new(&[("wattlm.toml", "")]);
+        assert_eq!(dir.load().warnings, []);
+        for name in ["wattlm.toml", "wattlm.d"] {
+            fs::set_permissions(dir.path(name), fs::Permissions::from_mode(0o777)).unwrap();
+        }
+        let warnings: Vec<String> = dir.load().warnings.iter().map(|w| w.to_string()).collect();
+        assert_eq!(warnings.len(), 2);
+        assert!(warnings.iter().all(|w| w.ends_with("warning: everybody may write to it; chmod o-w")), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_user_without_a_place_is_told_what_to_do() {
+        let nowhere = Sources { main: "/nonexistent/wattlm.toml".into(), explicit: false, env: Env::default() };
+        let problems = Config::load(&nowhere).unwrap_err();
+        let keys: Vec<&str> = problems.iter().map(|p| p.key_path.as_str()).collect();
+        assert_eq!(keys, ["server.socket", "paths.state"]);
+        assert!(problems[0].to_string().contains("set XDG_RUNTIME_DIR, or write 'socket' in [server]"));
+    }
+
+    #[test]
+    fn sources_are_absolute_and_have_their_own_drop_ins() {
+        let sources = Sources::new(Some("some/where.toml".into()));
+        assert!(sources.main.is_absolute() && sources.explicit);
+        assert!(sources.drop_in_dir().ends_with("some/where.d"));
+    }
+}
