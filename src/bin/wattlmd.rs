@@ -1,1 +1,5 @@
-fn main(){}
+//! The daemon. See [`wattlm::daemon`].
+
+fn main() -> std::process::ExitCode {
+    wattlm::daemon::main()
+}

@@ -3,9 +3,23 @@
 //! [`Sched::handle`] takes one [`Event`] and the time and answers with [`Action`]s, which `service` performs.
 //! The same code runs in the daemon, in direct mode, in the simulator and under the fuzzer.
 //!
-//! What always holds: every request that arrived is ended exactly once, by [`Action::Refuse`] or by
-//! [`Event::Finished`] or [`Event::Cancelled`] after which it is never mentioned again; a lane never holds more
-//! requests than its slots; equal events at equal times give equal actions.
+//! What always holds: every request that arrived is ended exactly once, by [`Action::Refuse`], or by
+//! [`Event::Finished`], [`Event::Cancelled`] or an [`Event::LaneGone`] that does not offer it for another try, after
+//! which it is never mentioned again; a variant never has two lanes; a lane never holds more requests than its
+//! slots; while a request waits, a lane is at work or a timeout is set; equal events at equal times give equal
+//! actions.
+//!
+//! `queue` knows the order of requests, `lanes` the state of lanes, `coordinator` binds them.
+
+mod coordinator;
+mod lanes;
+#[cfg(any(test, fuzzing))]
+pub mod model;
+mod queue;
+#[cfg(test)]
+mod tests;
+
+pub use coordinator::{LaneState, Sched};
 
 use std::time::Duration;
 
@@ -54,7 +68,8 @@ pub enum Event {
     Arrived(Arrival),
     /// A queued or running request was withdrawn. If it ran, its slot is freed by the `Finished` that follows.
     Cancelled(RequestId),
-    /// A running request ended and its slot is free.
+    /// A running request ended and its slot is free: its lane works. Not for requests that ended with their lane:
+    /// `LaneGone` says that.
     Finished(RequestId),
     /// A lane asked for by [`Action::Load`] takes requests.
     LaneReady {
@@ -65,13 +80,15 @@ pub enum Event {
     },
     /// A lane asked for by [`Action::Load`] cannot come up now because other lanes hold the memory.
     /// Idle ones are let go and it is tried again; with none idle it waits for one; with none at all it fails.
+    /// The lane never was: nothing more is said of it, and the next try has another name.
     LoadBlocked {
         /// Which.
         lane: LaneId,
         /// What the clients are told if it stays so.
         error: Error,
     },
-    /// A lane asked for by [`Action::Load`] cannot come up, and trying again would not help.
+    /// A lane asked for by [`Action::Load`] cannot come up, and trying again would not help. Who waits for it is
+    /// refused; for who comes later it is tried again after the backoff. Nothing more is said of this lane.
     LoadFailed {
         /// Which.
         lane: LaneId,
@@ -82,16 +99,18 @@ pub enum Event {
     LaneGone {
         /// Which.
         lane: LaneId,
-        /// Its requests that have sent no token and may be tried once more. The rest were ended by the service.
+        /// Its requests that have sent no token and may be tried once more; they stand first in their class. The
+        /// rest were ended by the service.
         retry: Vec<RequestId>,
         /// It ended because it was told to.
         expected: bool,
         /// What clients are told if no second try is left.
         error: Error,
     },
-    /// Somebody wants this variant loaded and kept.
+    /// Somebody wants this variant loaded, now, whatever backoff or quarantine says. Its idle time starts anew.
     Load(VariantId),
-    /// Somebody wants this variant's lane gone as soon as its requests have ended.
+    /// Somebody wants this variant's lane gone as soon as its requests have ended: those that run and those that
+    /// wait. What arrives later loads it again, so that the lane goes even under constant load. A `Load` revokes it.
     Unload(VariantId),
     /// The time of [`Sched::next_timeout`] has come.
     Tick,
@@ -104,14 +123,14 @@ pub enum Event {
 /// What the service shall do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Bring up a lane for this variant.
+    /// Bring up a lane for this variant. `LaneReady`, `LoadBlocked`, `LoadFailed` or `LaneGone` follows.
     Load {
         /// Its name.
         lane: LaneId,
         /// What it shall serve.
         variant: VariantId,
     },
-    /// Let an idle lane go.
+    /// Let a lane go that runs nothing. It may still be loading. `LaneGone` follows.
     Unload(LaneId),
     /// Run this request on this lane.
     Start {

@@ -20,7 +20,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub use api::*;
-pub use catalog::{ModelSettings, Settings};
+
 
 use crate::error::{Code, Error};
 use crate::lane::{LaneEvent, LaneFactory, LaneId, RequestId};

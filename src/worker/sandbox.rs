@@ -230,3 +230,71 @@ fn filters() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     };
     Ok([program(forbidden, libc::EPERM)?, program(hidden, libc::ENOSYS)?])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use std::net::TcpStream;
+    use std::os::unix::net::UnixStream;
+    use std::process::Command;
+
+    const VAR: &str = "WATTLM_TEST_CONFINE";
+
+    /// Confinement cannot be undone, so it happens in a copy of the test program, which runs this one test.
+    #[test]
+    fn a_confined_process_reaches_nothing() {
+        let name = "worker::sandbox::tests::a_confined_process_reaches_nothing";
+        let Some(dir) = std::env::var_os(VAR) else {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("file"), "kept").unwrap();
+            let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+            let out = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name, "--nocapture"])
+                .env(VAR, dir.path())
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&out.stdout).into_owned() + &String::from_utf8_lossy(&out.stderr);
+            assert!(out.status.success(), "{text}");
+            assert!(text.contains("reached:"), "{text}");
+            assert_eq!(fs::read_to_string(dir.path().join("file")).unwrap(), "kept");
+            assert!(!dir.path().join("new").exists());
+            return;
+        };
+        let dir = std::path::PathBuf::from(dir);
+        let other_thread = std::sync::mpsc::channel::<()>();
+        let socket = dir.join("socket");
+        // A thread from before the confinement must be confined with the rest.
+        let old_thread = std::thread::spawn(move || {
+            other_thread.1.recv().ok();
+            UnixStream::connect(socket).map(drop).map_err(|e| e.kind())
+        });
+        let reached = format!("{}, {}", forbid_writes(), confine(nix::unistd::getppid().as_raw()));
+        println!("reached: {reached}");
+        drop(other_thread.0);
+        if !reached.contains(", seccomp") {
+            println!("this kernel has no seccomp: nothing to test");
+            return;
+        }
+        assert!(old_thread.join().unwrap().is_err());
+        let denied = |what: &str, r: std::io::Result<()>| {
+            let e = r.expect_err(what);
+            assert_eq!(e.kind(), std::io::ErrorKind::PermissionDenied, "{what}: {e}");
+        };
+        denied("create", fs::write(dir.join("new"), "x"));
+        denied("overwrite", fs::write(dir.join("file"), "x"));
+        denied("append", fs::OpenOptions::new().append(true).open(dir.join("file")).map(drop));
+        denied("remove", fs::remove_file(dir.join("file")));
+        denied("rename", fs::rename(dir.join("file"), dir.join("new")));
+        denied("mkdir", fs::create_dir(dir.join("new")));
+        denied("connect to a Unix socket", UnixStream::connect(dir.join("socket")).map(drop));
+        denied("connect to TCP", TcpStream::connect("127.0.0.1:9").map(drop));
+        denied("run a program", Command::new("/bin/true").spawn().map(drop));
+        // What an engine does all the time still works.
+        std::thread::spawn(|| ()).join().unwrap();
+        assert!(fs::read_to_string("/proc/self/status").is_ok());
+        if Uid::current().is_root() {
+            panic!("still root: {reached}");
+        }
+    }
+}

@@ -1,0 +1,566 @@
+//! The coordinator: takes events, keeps the books of requests, and lets queue and lanes decide together.
+//!
+//! Each event is first booked, then everything is settled: deadlines, starts, lanes that may go, lanes that must
+//! come. Settling looks at the state only, never at the event, so that no order of events can leave work behind.
+//!
+//! Memory is shared by time. A variant that is blocked first lets idle lanes go, least recently used first. Where
+//! all are busy, one lane *drains*: it still serves what waited for it when that was decided and whatever is more
+//! urgent than what the blocked variant waits with, and nothing less urgent; then it goes. So every load serves at
+//! least what made it necessary, and ageing bounds the wait of the blocked variant. Others may load past it for one
+//! `ageing`; from then on memory that comes free is kept for it, so that small models cannot keep a large one out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::lanes::{Drain, Lane, Lanes, Stage};
+use super::queue::{effective, Queue, Waiting};
+use super::{Action, Arrival, Class, Event, Limits, VariantId};
+use crate::clock::Time;
+use crate::error::{Code, Error};
+use crate::lane::{LaneId, RequestId, Tenant};
+
+/// How far a variant is from taking requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LaneState {
+    /// No lane: nobody needs one, or it waits for memory or for a backoff.
+    Unloaded,
+    /// A lane comes up.
+    Loading,
+    /// A lane takes requests.
+    Ready,
+    /// A lane was let go and is not gone yet.
+    Stopping,
+    /// It failed too often; requests for it are refused.
+    Quarantined {
+        /// Until then. As of the last event: it may have passed since.
+        until: Time,
+    },
+}
+
+/// A request that has not ended.
+#[derive(Debug)]
+struct Request {
+    variant: VariantId,
+    place: Waiting,
+    deadline: Option<Time>,
+    /// Where it runs; `None` while it waits.
+    lane: Option<LaneId>,
+    /// Cancelled while it ran: nobody wants to hear of it any more.
+    withdrawn: bool,
+}
+
+/// The scheduler. See the [module](super).
+#[derive(Debug)]
+pub struct Sched {
+    limits: Limits,
+    /// The latest time seen: decisions never go back in time.
+    now: Time,
+    /// Order of arrival of the next request.
+    seq: u64,
+    queue: Queue,
+    lanes: Lanes,
+    requests: BTreeMap<RequestId, Request>,
+    /// Of requests that wait or run and were not told of it yet.
+    deadlines: BTreeSet<(Time, RequestId)>,
+    pace: Pace,
+    closing: bool,
+}
+
+impl Sched {
+    /// A scheduler without lanes and requests.
+    pub fn new(limits: Limits) -> Self {
+        Sched {
+            limits,
+            now: Time::ZERO,
+            seq: 0,
+            queue: Queue::default(),
+            lanes: Lanes::default(),
+            requests: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            pace: Pace { mean: Pace::UNMEASURED, last: Time::ZERO },
+            closing: false,
+        }
+    }
+
+    /// Takes an event and says what is to be done, in this order. A `now` before the latest one counts as the latest.
+    /// Events about requests or lanes that are not known (any more) change nothing.
+    pub fn handle(&mut self, event: Event, now: Time) -> Vec<Action> {
+        self.now = self.now.max(now);
+        let mut out = Vec::new();
+        match event {
+            Event::Arrived(arrival) => self.arrived(arrival, &mut out),
+            Event::Cancelled(id) => self.cancelled(id),
+            Event::Finished(id) => self.finished(id),
+            Event::LaneReady { lane, slots } => self.lane_ready(lane, slots),
+            Event::LoadBlocked { lane, error } => self.load_blocked(lane, error),
+            Event::LoadFailed { lane, error } => self.load_failed(lane, &error, &mut out),
+            Event::LaneGone { lane, retry, expected, error } => {
+                self.lane_gone(lane, &BTreeSet::from_iter(retry), expected, &error, &mut out);
+            }
+            Event::Load(variant) => self.load(variant),
+            Event::Unload(variant) => self.unload(variant),
+            Event::Tick => {}
+            Event::Limits(limits) => self.limits = limits,
+            Event::ShutDown => self.shut_down(&mut out),
+        }
+        self.settle(&mut out);
+        out
+    }
+
+    /// When [`Event::Tick`] is due, unless another event comes first. Always after the last event's time; `None` where
+    /// time alone changes nothing, so that an idle service sleeps.
+    pub fn next_timeout(&self) -> Option<Time> {
+        let lanes = self.lanes.entries.iter().filter_map(|(variant, entry)| match &entry.lane {
+            Some(lane) if lane.is_idle() && self.queue.waiting(*variant) == 0 => {
+                self.limits.idle_unload.map(|limit| lane.used + limit)
+            }
+            None if self.is_needed(*variant) => Some(entry.not_before).filter(|end| *end > self.now),
+            _ => None,
+        });
+        lanes.chain(self.deadlines.first().map(|(deadline, _)| *deadline)).min()
+    }
+
+    /// Requests waiting.
+    pub fn queued(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Requests running.
+    pub fn running(&self) -> usize {
+        self.requests.len() - self.queue.len()
+    }
+
+    /// How many requests for the same variant stand before this one: more urgent, or as urgent and older. Fairness
+    /// between tenants may bring it forward or back. `None` where it does not wait.
+    pub fn position(&self, id: RequestId) -> Option<usize> {
+        let request = self.requests.get(&id).filter(|request| request.lane.is_none())?;
+        Some(self.queue.ahead(request.variant, &request.place, self.now, self.limits.ageing))
+    }
+
+    /// How far this variant is from taking requests.
+    pub fn lane_state(&self, variant: VariantId) -> LaneState {
+        let Some(entry) = self.lanes.get(variant) else { return LaneState::Unloaded };
+        match entry.lane.as_ref().map(|lane| lane.stage) {
+            Some(Stage::Loading) => LaneState::Loading,
+            Some(Stage::Ready { .. }) => LaneState::Ready,
+            Some(Stage::Stopping) => LaneState::Stopping,
+            None => entry.quarantine(self.now).map_or(LaneState::Unloaded, |until| LaneState::Quarantined { until }),
+        }
+    }
+}
+
+/// Events about requests.
+impl Sched {
+    fn arrived(&mut self, arrival: Arrival, out: &mut Vec<Action>) {
+        let Arrival { id, tenant, class, variant, tokens, deadline } = arrival;
+        if self.requests.contains_key(&id) {
+            return;
+        }
+        if let Some(error) = self.objection(variant, tenant) {
+            out.push(Action::Refuse { id, error });
+            return;
+        }
+        let place = Waiting { id, tenant, class, tokens, arrived: self.now, seq: self.seq, retried: false };
+        self.seq += 1;
+        self.queue.push(variant, place);
+        self.deadlines.extend(deadline.map(|deadline| (deadline, id)));
+        self.requests.insert(id, Request { variant, place, deadline, lane: None, withdrawn: false });
+    }
+
+    /// Why a request cannot be taken, where it cannot.
+    fn objection(&self, variant: VariantId, tenant: Tenant) -> Option<Error> {
+        if self.closing {
+            return Some(shutting_down());
+        }
+        let entry = self.lanes.get(variant);
+        if let Some((entry, until)) = entry.and_then(|entry| Some((entry, entry.quarantine(self.now)?))) {
+            return Some(entry.refusal(until, self.now));
+        }
+        // What starts at once does not wait: a line full of requests for other models is no reason to refuse it.
+        let lane = entry.and_then(|entry| entry.lane.as_ref());
+        if lane.is_some_and(|lane| lane.has_room() && lane.drain.is_none()) && self.queue.waiting(variant) == 0 {
+            return None;
+        }
+        let full = |whose: &str, waiting: usize, limit: u32| {
+            (waiting >= limit as usize).then(|| {
+                let wait = self.pace.to_halve(waiting);
+                let message = format!(
+                    "{whose}: {waiting} requests wait, and {limit} may; try again in {} s, or send fewer at once",
+                    wait.as_secs_f64().ceil()
+                );
+                Error::new(Code::QueueFull, message).retry_after(wait)
+            })
+        };
+        full("The waiting line is full", self.queue.len(), self.limits.queue).or_else(|| {
+            full("Your share of the waiting line is full", self.queue.waiting_of(tenant), self.limits.queue_per_tenant)
+        })
+    }
+
+    fn cancelled(&mut self, id: RequestId) {
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        if request.lane.is_some() {
+            request.withdrawn = true;
+            self.forget_deadline(id);
+        } else {
+            self.drop_waiting(id);
+        }
+    }
+
+    fn finished(&mut self, id: RequestId) {
+        let Some(lane) = self.requests.get(&id).and_then(|request| request.lane) else { return };
+        if let Some((_, entry)) = self.lanes.owner(lane) {
+            entry.works();
+            if let Some(lane) = &mut entry.lane {
+                lane.running.remove(&id);
+                lane.used = self.now;
+            }
+        }
+        self.pace.finished(self.now);
+        self.drop_running(id);
+    }
+
+    fn forget_deadline(&mut self, id: RequestId) {
+        if let Some(deadline) = self.requests.get(&id).and_then(|request| request.deadline) {
+            self.deadlines.remove(&(deadline, id));
+        }
+    }
+
+    fn drop_waiting(&mut self, id: RequestId) {
+        self.forget_deadline(id);
+        if let Some(request) = self.requests.remove(&id) {
+            self.queue.remove(request.variant, &request.place);
+        }
+    }
+
+    fn drop_running(&mut self, id: RequestId) -> Option<Request> {
+        self.forget_deadline(id);
+        let request = self.requests.remove(&id)?;
+        self.queue.ended(request.variant, request.place.tenant);
+        Some(request)
+    }
+
+    fn refuse_all(&mut self, variant: VariantId, error: &Error, out: &mut Vec<Action>) {
+        for place in self.queue.clear(variant) {
+            self.forget_deadline(place.id);
+            self.requests.remove(&place.id);
+            out.push(Action::Refuse { id: place.id, error: error.clone() });
+        }
+    }
+}
+
+/// Events about lanes.
+impl Sched {
+    fn stage(&mut self, id: LaneId) -> Option<Stage> {
+        self.lanes.owner(id).and_then(|(_, entry)| entry.lane.as_ref()).map(|lane| lane.stage)
+    }
+
+    fn lane_ready(&mut self, id: LaneId, slots: u32) {
+        let now = self.now;
+        let Some((_, entry)) = self.lanes.owner(id) else { return };
+        let Some(lane) = entry.lane.as_mut().filter(|lane| lane.stage == Stage::Loading) else { return };
+        lane.stage = Stage::Ready { slots: slots.max(1) };
+        lane.used = now;
+        entry.wanted = None;
+        entry.blocked = None;
+    }
+
+    fn load_blocked(&mut self, id: LaneId, error: Error) {
+        match self.stage(id) {
+            Some(Stage::Loading) => self.lanes.block(id, error, self.now),
+            Some(Stage::Stopping) => drop(self.lanes.remove(id)),
+            _ => {}
+        }
+    }
+
+    fn load_failed(&mut self, id: LaneId, error: &Error, out: &mut Vec<Action>) {
+        let stage = self.stage(id);
+        if !matches!(stage, Some(Stage::Loading | Stage::Stopping)) {
+            return;
+        }
+        let Some((variant, _)) = self.lanes.remove(id) else { return };
+        if stage == Some(Stage::Loading) {
+            self.lanes.entry(variant).fault(error, self.now, &self.limits);
+            self.refuse_all(variant, error, out);
+        }
+    }
+
+    fn lane_gone(
+        &mut self,
+        id: LaneId,
+        retry: &BTreeSet<RequestId>,
+        expected: bool,
+        error: &Error,
+        out: &mut Vec<Action>,
+    ) {
+        let Some((variant, lane)) = self.lanes.remove(id) else { return };
+        for id in &lane.running {
+            let Some(mut request) = self.drop_running(*id) else { continue };
+            if request.withdrawn || !retry.contains(id) {
+                continue; // The service has ended it.
+            }
+            if self.closing {
+                out.push(Action::Refuse { id: *id, error: shutting_down() });
+            } else if request.place.retried {
+                out.push(Action::Refuse { id: *id, error: error.clone() });
+            } else {
+                request.place.retried = true;
+                request.lane = None;
+                self.deadlines.extend(request.deadline.map(|deadline| (deadline, *id)));
+                self.queue.put_back(variant, request.place);
+                self.requests.insert(*id, request);
+            }
+        }
+        if expected || lane.stage == Stage::Stopping {
+            return;
+        }
+        let now = self.now;
+        let entry = self.lanes.entry(variant);
+        entry.fault(error, now, &self.limits);
+        if let Some(until) = entry.quarantine(now) {
+            let error = entry.refusal(until, now);
+            self.refuse_all(variant, &error, out);
+        }
+    }
+
+    fn load(&mut self, variant: VariantId) {
+        if self.closing {
+            return;
+        }
+        let wish = (self.now, self.seq);
+        let entry = self.lanes.entry(variant);
+        match &mut entry.lane {
+            Some(lane) if lane.stage != Stage::Stopping => {
+                lane.used = wish.0;
+                lane.drain = lane.drain.filter(|drain| !drain.asked);
+            }
+            _ => {
+                entry.wanted = entry.wanted.or(Some(wish));
+                self.seq += 1;
+                entry.pardon();
+            }
+        }
+    }
+
+    fn unload(&mut self, variant: VariantId) {
+        let drain = Drain { before: self.seq, asked: true };
+        let entry = self.lanes.entry(variant);
+        entry.wanted = None;
+        if let Some(lane) = &mut entry.lane {
+            lane.drain = Some(drain);
+        }
+    }
+
+    fn shut_down(&mut self, out: &mut Vec<Action>) {
+        self.closing = true;
+        for variant in self.queue.variants() {
+            self.refuse_all(variant, &shutting_down(), out);
+        }
+        self.lanes.entries.values_mut().for_each(|entry| entry.wanted = None);
+    }
+}
+
+/// What follows from the state as it is.
+impl Sched {
+    fn settle(&mut self, out: &mut Vec<Action>) {
+        self.expire(out);
+        self.forget_needless_blocks();
+        self.start(out);
+        self.let_go(out);
+        self.bring_up(out);
+        self.lanes.tidy();
+    }
+
+    fn expire(&mut self, out: &mut Vec<Action>) {
+        while let Some((_, id)) = self.deadlines.first().copied().filter(|(deadline, _)| *deadline <= self.now) {
+            self.deadlines.pop_first();
+            let Some(request) = self.requests.get(&id) else { continue };
+            if request.lane.is_some() {
+                out.push(Action::Expire(id));
+            } else {
+                let waited = self.now.since(request.place.arrived).as_secs_f64();
+                let message = format!(
+                    "The deadline passed after {waited:.1} s of waiting for a turn; allow more time, or raise the class"
+                );
+                self.drop_waiting(id);
+                out.push(Action::Refuse { id, error: Error::new(Code::DeadlineExceeded, message) });
+            }
+        }
+    }
+
+    fn forget_needless_blocks(&mut self) {
+        for (variant, entry) in &mut self.lanes.entries {
+            if entry.wanted.is_none() && self.queue.waiting(*variant) == 0 {
+                entry.blocked = None;
+            }
+        }
+        if self.lanes.entries.values().all(|entry| entry.blocked.is_none()) {
+            for lane in self.lanes.entries.values_mut().filter_map(|entry| entry.lane.as_mut()) {
+                lane.drain = lane.drain.filter(|drain| drain.asked);
+            }
+        }
+    }
+
+    fn start(&mut self, out: &mut Vec<Action>) {
+        let pressing = self.pressing();
+        for variant in self.queue.variants() {
+            while let Some(place) = self.startable(variant, pressing) {
+                let Some(lane) = self.lanes.entry(variant).lane.as_mut() else { break };
+                if self.requests.len() == self.queue.len() {
+                    self.pace.last = self.now;
+                }
+                lane.running.insert(place.id);
+                lane.used = self.now;
+                self.queue.take(variant, &place);
+                if let Some(request) = self.requests.get_mut(&place.id) {
+                    request.lane = Some(lane.id);
+                }
+                out.push(Action::Start { id: place.id, lane: lane.id });
+            }
+        }
+    }
+
+    fn let_go(&mut self, out: &mut Vec<Action>) {
+        let pressing = self.pressing();
+        let going = self.lanes.iter().filter(|(variant, lane)| self.may_go(*variant, lane, pressing));
+        for variant in going.map(|(variant, _)| variant).collect::<Vec<_>>() {
+            self.stop(variant, out);
+        }
+    }
+
+    fn may_go(&self, variant: VariantId, lane: &Lane, pressing: Option<Class>) -> bool {
+        if lane.stage == Stage::Stopping || !lane.running.is_empty() {
+            return false;
+        }
+        let drained = lane.drain.is_some_and(|drain| drain.asked || pressing.is_some())
+            && self.next(variant, lane, pressing).is_none();
+        let unused = self.limits.idle_unload.is_some_and(|limit| lane.used + limit <= self.now);
+        self.closing || drained || (unused && lane.is_idle() && self.queue.waiting(variant) == 0)
+    }
+
+    /// Brings lanes up, for the most urgent variants first.
+    fn bring_up(&mut self, out: &mut Vec<Action>) {
+        let lacking = self.lanes.entries.iter().filter(|(_, entry)| entry.lane.is_none() && entry.not_before <= self.now);
+        let known: Vec<_> = lacking.map(|(variant, _)| *variant).collect();
+        let new = self.queue.variants().into_iter().filter(|variant| self.lanes.get(*variant).is_none());
+        let mut lacking: Vec<_> =
+            known.into_iter().chain(new).filter_map(|variant| Some((self.urgency(variant)?, variant))).collect();
+        lacking.sort();
+        let mut kept = false;
+        for (_, variant) in lacking {
+            let blocked = self.lanes.get(variant).and_then(|entry| entry.blocked.as_ref());
+            let (since, again) = blocked.map_or((self.now, true), |blocked| (blocked.since, blocked.again));
+            if !again {
+                self.make_room(variant, out);
+            } else if !kept {
+                let lane = self.lanes.load(variant, self.now);
+                out.push(Action::Load { lane, variant });
+            }
+            let still_blocked = self.lanes.get(variant).is_some_and(|entry| entry.blocked.is_some());
+            kept |= still_blocked && since + self.limits.ageing <= self.now;
+        }
+    }
+
+    /// One step towards memory for a blocked variant, unless one is being made.
+    fn make_room(&mut self, variant: VariantId, out: &mut Vec<Action>) {
+        if self.lanes.iter().any(|(_, lane)| lane.stage == Stage::Stopping) {
+            return;
+        }
+        let idle = self.lanes.iter().filter(|(other, lane)| lane.is_idle() && self.queue.waiting(*other) == 0);
+        if let Some((other, _)) = idle.min_by_key(|(_, lane)| (lane.used, lane.id)) {
+            self.stop(other, out);
+        } else if self.lanes.iter().next().is_none() {
+            let blocked = self.lanes.entry(variant).blocked.take();
+            self.lanes.entry(variant).wanted = None;
+            if let Some(blocked) = blocked {
+                self.refuse_all(variant, &blocked.error, out);
+            }
+        } else if self.lanes.iter().all(|(_, lane)| lane.drain.is_none()) {
+            // The lane with the least urgent work, then the one that will be idle soonest.
+            let ready = self.lanes.iter().filter(|(_, lane)| matches!(lane.stage, Stage::Ready { .. }));
+            let rank = |other: VariantId, lane: &Lane| {
+                let class = self.urgency(other).map(|(class, _)| std::cmp::Reverse(class));
+                (class, lane.running.len(), lane.id)
+            };
+            let victim = ready.min_by_key(|(other, lane)| rank(*other, lane)).map(|(other, _)| other);
+            let before = self.seq;
+            if let Some(lane) = victim.and_then(|other| self.lanes.entry(other).lane.as_mut()) {
+                lane.drain = Some(Drain { before, asked: false });
+            }
+        }
+    }
+
+    fn stop(&mut self, variant: VariantId, out: &mut Vec<Action>) {
+        if let Some(lane) = &mut self.lanes.entry(variant).lane {
+            lane.stage = Stage::Stopping;
+            lane.drain = None;
+            out.push(Action::Unload(lane.id));
+        }
+    }
+
+    /// The request that this variant's lane starts next, where there is one and a slot is free.
+    fn startable(&self, variant: VariantId, pressing: Option<Class>) -> Option<Waiting> {
+        let lane = self.lanes.get(variant)?.lane.as_ref().filter(|lane| lane.has_room())?;
+        self.next(variant, lane, pressing)
+    }
+
+    /// The request that this lane would start next, `pressing` being what others wait for memory with.
+    fn next(&self, variant: VariantId, lane: &Lane, pressing: Option<Class>) -> Option<Waiting> {
+        self.queue.next(variant, self.now, self.limits.ageing, |class, seq| match (lane.drain, pressing) {
+            (Some(Drain { before, asked: true }), _) => seq < before,
+            (Some(Drain { before, asked: false }), Some(urgent)) => {
+                class < urgent || (class == urgent && seq < before)
+            }
+            _ => true,
+        })
+    }
+
+    /// The most urgent class that waits for memory.
+    fn pressing(&self) -> Option<Class> {
+        let starved = self.lanes.entries.iter().filter(|(_, entry)| entry.starved());
+        starved.filter_map(|(variant, _)| self.urgency(*variant)).min().map(|(class, _)| class)
+    }
+
+    fn is_needed(&self, variant: VariantId) -> bool {
+        self.queue.waiting(variant) > 0 || self.lanes.get(variant).is_some_and(|entry| entry.wanted.is_some())
+    }
+
+    /// The best class that wants this variant, and how long ago it began to. Somebody who wants it loaded counts as a
+    /// request of the standard class.
+    fn urgency(&self, variant: VariantId) -> Option<(Class, u64)> {
+        let wanted = self.lanes.get(variant).and_then(|entry| entry.wanted);
+        let wish =
+            wanted.map(|(since, seq)| (effective(Class::Standard, self.now.since(since), self.limits.ageing), seq));
+        self.queue.urgency(variant, self.now, self.limits.ageing).into_iter().chain(wish).min()
+    }
+}
+
+/// How fast requests end, to say when trying again makes sense.
+#[derive(Debug)]
+struct Pace {
+    /// Mean time between two ends while something runs.
+    mean: Duration,
+    last: Time,
+}
+
+impl Pace {
+    /// Assumed until something ended: a short answer of a small model.
+    const UNMEASURED: Duration = Duration::from_secs(1);
+    /// Nobody is told to wait longer: an estimate that far ahead is worth little.
+    const LONGEST: Duration = Duration::from_secs(60);
+
+    fn finished(&mut self, now: Time) {
+        self.mean = (self.mean.saturating_mul(7).saturating_add(now.since(self.last))) / 8;
+        self.last = now;
+    }
+
+    /// The time in which half of so many requests end: late enough that there is room again, early enough that the
+    /// line has not run dry. One second to one minute.
+    fn to_halve(&self, waiting: usize) -> Duration {
+        let half = u32::try_from(waiting.div_ceil(2)).unwrap_or(u32::MAX);
+        self.mean.saturating_mul(half).clamp(Duration::from_secs(1), Pace::LONGEST)
+    }
+}
+
+fn shutting_down() -> Error {
+    Error::new(Code::ShuttingDown, "The service is stopping; try again when it is back")
+}

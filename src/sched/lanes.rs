@@ -1,0 +1,202 @@
+//! The lanes' lives: which variant has a lane, in what state, how often it failed and when it may be tried again.
+//!
+//! It decides nothing about requests: the coordinator tells it what happened and asks which lane could go.
+//!
+//! What always holds: a variant has at most one lane, from the `Load` that asked for it until it is known to be
+//! gone or not to come; a lane's name is never used twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Limits, VariantId};
+use crate::clock::Time;
+use crate::error::{Code, Error};
+use crate::lane::{LaneId, RequestId};
+
+/// A quarantine doubles with each fault that follows it, up to this many times (16 times as long): a device that is
+/// broken for good costs one worker start in a quarter of an hour, and recovers by itself where it was not.
+const QUARANTINE_DOUBLINGS: u32 = 4;
+
+/// How far a lane is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Loading,
+    Ready { slots: u32 },
+    Stopping,
+}
+
+/// A lane that shall go: it starts only what arrived before `before`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Drain {
+    pub(super) before: u64,
+    /// Somebody asked for it; else a variant that is short of memory needs it.
+    pub(super) asked: bool,
+}
+
+/// One lane.
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) id: LaneId,
+    pub(super) stage: Stage,
+    pub(super) running: BTreeSet<RequestId>,
+    /// When it last became ready, ran something or was asked for: its idle time begins here.
+    pub(super) used: Time,
+    pub(super) drain: Option<Drain>,
+}
+
+impl Lane {
+    /// Ready, and fewer requests run than it has slots.
+    pub(super) fn has_room(&self) -> bool {
+        matches!(self.stage, Stage::Ready { slots } if self.running.len() < slots as usize)
+    }
+
+    /// Ready, and nothing runs.
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Ready { .. }) && self.running.is_empty()
+    }
+}
+
+/// A variant that does not come up because other lanes hold the memory.
+#[derive(Debug)]
+pub(super) struct Blocked {
+    pub(super) since: Time,
+    pub(super) error: Error,
+    /// A lane went since: it is worth another try.
+    pub(super) again: bool,
+}
+
+/// What is remembered of a variant.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    pub(super) lane: Option<Lane>,
+    /// Somebody wants it loaded, request or not: since when, and in which order.
+    pub(super) wanted: Option<(Time, u64)>,
+    pub(super) blocked: Option<Blocked>,
+    /// Faults in a row, with no finished request between.
+    faults: u32,
+    last_fault: Option<String>,
+    /// The backoff ends here.
+    pub(super) not_before: Time,
+    pub(super) quarantined: Option<Time>,
+}
+
+impl Entry {
+    /// The end of the quarantine it is in.
+    pub(super) fn quarantine(&self, now: Time) -> Option<Time> {
+        self.quarantined.filter(|until| *until > now)
+    }
+
+    /// It waits for memory that other lanes hold.
+    pub(super) fn starved(&self) -> bool {
+        self.lane.is_none() && self.blocked.is_some()
+    }
+
+    /// Its lane failed: wait before the next, longer each time, and after too many leave it alone.
+    pub(super) fn fault(&mut self, error: &Error, now: Time, limits: &Limits) {
+        let doubled = |first: Duration, times: u32| first.saturating_mul(1u32.checked_shl(times).unwrap_or(u32::MAX));
+        let allowed = limits.faults_to_quarantine.max(1);
+        self.not_before = now + doubled(limits.backoff_first, self.faults).min(limits.backoff_max);
+        self.faults = self.faults.saturating_add(1);
+        self.last_fault = Some(error.message.clone());
+        self.wanted = None;
+        self.blocked = None;
+        if let Some(beyond) = self.faults.checked_sub(allowed) {
+            self.quarantined = Some(now + doubled(limits.quarantine, beyond.min(QUARANTINE_DOUBLINGS)));
+        }
+    }
+
+    /// Its lane answered a request: it works.
+    pub(super) fn works(&mut self) {
+        self.faults = 0;
+        self.last_fault = None;
+        self.not_before = Time::ZERO;
+        self.quarantined = None;
+    }
+
+    /// Somebody insists: try at once. The faults are kept, so that one more is enough for the next quarantine.
+    pub(super) fn pardon(&mut self) {
+        self.not_before = Time::ZERO;
+        self.quarantined = None;
+    }
+
+    /// What a request is told that comes during a quarantine.
+    pub(super) fn refusal(&self, until: Time, now: Time) -> Error {
+        let wait = until.since(now);
+        let last = self.last_fault.as_deref().unwrap_or("unknown");
+        let message = format!(
+            "This model failed {} times in a row and is left alone for another {} s; use another model, or ask the \
+             administrator to load it by hand. The last failure: {last}",
+            self.faults,
+            wait.as_secs_f64().ceil()
+        );
+        Error::new(Code::Quarantined, message).retry_after(wait)
+    }
+
+    fn is_forgettable(&self) -> bool {
+        self.lane.is_none() && self.wanted.is_none() && self.blocked.is_none() && self.faults == 0
+    }
+}
+
+/// All lanes.
+#[derive(Debug, Default)]
+pub(super) struct Lanes {
+    pub(super) entries: BTreeMap<VariantId, Entry>,
+    owners: BTreeMap<LaneId, VariantId>,
+    last_id: u64,
+}
+
+impl Lanes {
+    pub(super) fn get(&self, variant: VariantId) -> Option<&Entry> {
+        self.entries.get(&variant)
+    }
+
+    pub(super) fn entry(&mut self, variant: VariantId) -> &mut Entry {
+        self.entries.entry(variant).or_default()
+    }
+
+    /// The variant that this lane serves, and what is remembered of it; `None` for a lane that is not ours.
+    pub(super) fn owner(&mut self, lane: LaneId) -> Option<(VariantId, &mut Entry)> {
+        let variant = *self.owners.get(&lane)?;
+        Some((variant, self.entries.get_mut(&variant)?))
+    }
+
+    /// All lanes with their variants.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (VariantId, &Lane)> {
+        self.entries.iter().filter_map(|(variant, entry)| Some((*variant, entry.lane.as_ref()?)))
+    }
+
+    /// A new lane for a variant that has none.
+    pub(super) fn load(&mut self, variant: VariantId, now: Time) -> LaneId {
+        self.last_id += 1;
+        let id = LaneId(self.last_id);
+        let lane = Lane { id, stage: Stage::Loading, running: BTreeSet::new(), used: now, drain: None };
+        self.owners.insert(id, variant);
+        let entry = self.entry(variant);
+        entry.lane = Some(lane);
+        if let Some(blocked) = &mut entry.blocked {
+            blocked.again = false;
+        }
+        id
+    }
+
+    /// The lane is gone, or will not come: what it held is free.
+    pub(super) fn remove(&mut self, lane: LaneId) -> Option<(VariantId, Lane)> {
+        let variant = self.owners.remove(&lane)?;
+        self.entries.values_mut().filter_map(|entry| entry.blocked.as_mut()).for_each(|blocked| blocked.again = true);
+        Some((variant, self.entries.get_mut(&variant)?.lane.take()?))
+    }
+
+    /// The lane will not come now; nothing became free by that.
+    pub(super) fn block(&mut self, lane: LaneId, error: Error, now: Time) {
+        let Some(variant) = self.owners.remove(&lane) else { return };
+        let entry = self.entry(variant);
+        entry.lane = None;
+        let since = entry.blocked.as_ref().map_or(now, |blocked| blocked.since);
+        entry.blocked = Some(Blocked { since, error, again: false });
+    }
+
+    /// Forgets variants of which there is nothing to remember.
+    pub(super) fn tidy(&mut self) {
+        self.entries.retain(|_, entry| !entry.is_forgettable());
+    }
+}

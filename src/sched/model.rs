@@ -1,0 +1,421 @@
+//! Plays the service and the world against [`Sched`]: bytes become operations, every answer is checked.
+//!
+//! Shared by the property tests and the fuzz target. It keeps its own books, simpler than the scheduler's, and
+//! panics where an action breaks a promise of the [module](super) or where work would be left lying for ever.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::{Action, Arrival, Class, Event, LaneState, Limits, Sched, VariantId};
+use crate::clock::Time;
+use crate::error::{Code, Error};
+use crate::lane::{LaneId, RequestId, Tenant};
+
+/// Runs the operations that `bytes` describe, then lets everything come to rest. Gives all actions in their order.
+///
+/// # Panics
+/// Where the scheduler breaks a promise.
+pub fn drive(bytes: &[u8]) -> Vec<Action> {
+    let mut input = Input(bytes);
+    let mut world = World::new(&mut input);
+    while !input.0.is_empty() {
+        world.operate(&mut input);
+    }
+    world.come_to_rest();
+    world.log
+}
+
+struct Input<'a>(&'a [u8]);
+
+impl Input<'_> {
+    /// Below `n`; 0 at the end of the input.
+    fn below(&mut self, n: usize) -> usize {
+        let Some((first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        usize::from(*first) % n.max(1)
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == n - 1
+    }
+
+    fn limits(&mut self) -> Limits {
+        Limits {
+            queue: [0, 1, 8, 64][self.below(4)],
+            queue_per_tenant: [1, 4, 64][self.below(3)],
+            idle_unload: [None, Some(0), Some(3_000), Some(60_000)][self.below(4)].map(Duration::from_millis),
+            ageing: Duration::from_millis([0, 500, 20_000][self.below(3)]),
+            backoff_first: Duration::from_millis([0, 50][self.below(2)]),
+            backoff_max: Duration::from_millis([100, 10_000][self.below(2)]),
+            faults_to_quarantine: [0, 1, 3, 5][self.below(4)],
+            quarantine: Duration::from_secs([0, 60][self.below(2)]),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Waiting,
+    Running { lane: LaneId, expired: bool, withdrawn: bool },
+    Ended,
+}
+
+#[derive(Debug)]
+struct Known {
+    arrival: Arrival,
+    state: State,
+    lost: u32,
+}
+
+#[derive(Debug)]
+struct ModelLane {
+    variant: VariantId,
+    slots: Option<usize>,
+    stopping: bool,
+}
+
+struct World {
+    sched: Sched,
+    now: Time,
+    limits: Limits,
+    /// Lanes that fit into memory at once.
+    room: usize,
+    requests: BTreeMap<RequestId, Known>,
+    lanes: BTreeMap<LaneId, ModelLane>,
+    used_ids: BTreeSet<LaneId>,
+    closing: bool,
+    log: Vec<Action>,
+}
+
+fn error(code: Code) -> Error {
+    Error::new(code, "made up")
+}
+
+impl World {
+    fn new(input: &mut Input) -> World {
+        let limits = input.limits();
+        World {
+            sched: Sched::new(limits),
+            now: Time::ZERO,
+            limits,
+            room: 1 + input.below(3),
+            requests: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            used_ids: BTreeSet::new(),
+            closing: false,
+            log: Vec::new(),
+        }
+    }
+
+    fn operate(&mut self, input: &mut Input) {
+        match input.below(16) {
+            0..=3 => self.arrive(input),
+            4 | 5 => {
+                if let Some(id) = pick(self.running(), input) {
+                    self.finish(id);
+                }
+            }
+            6 => self.cancel(input),
+            7 | 8 => {
+                if let Some(lane) = pick(self.lanes_where(|lane| lane.slots.is_none() && !lane.stopping), input) {
+                    self.answer_load(lane, input);
+                }
+            }
+            9 => {
+                let Some(lane) = pick(self.lanes_where(|_| true), input) else { return };
+                let stubborn = input.one_in(2);
+                let retry = self.running_on(lane).into_iter().filter(|_| !stubborn || input.one_in(2)).collect();
+                self.lose(lane, retry, input.one_in(8));
+            }
+            10 | 11 => {
+                if let Some(lane) = pick(self.lanes_where(|lane| lane.stopping), input) {
+                    self.lose(lane, Vec::new(), !input.one_in(4));
+                }
+            }
+            12 => self.pass_time(input),
+            13 => {
+                if let Some(due) = self.sched.next_timeout() {
+                    self.now = due;
+                    self.tell(Event::Tick);
+                }
+            }
+            14 => {
+                let variant = VariantId(input.below(4) as u32);
+                let load = input.one_in(2);
+                self.tell(if load { Event::Load(variant) } else { Event::Unload(variant) });
+            }
+            _ => self.disturb(input),
+        }
+    }
+
+    fn arrive(&mut self, input: &mut Input) {
+        let id = RequestId(self.requests.len() as u64);
+        let arrival = Arrival {
+            id,
+            tenant: Tenant(input.below(3) as u32),
+            class: [Class::Interactive, Class::Standard, Class::Background][input.below(3)],
+            variant: VariantId(input.below(4) as u32),
+            tokens: [0, 1, 100, u32::MAX][input.below(4)],
+            deadline: [None, None, Some(0), Some(4_000)][input.below(4)].map(|ms| self.now + Duration::from_millis(ms)),
+        };
+        self.requests.insert(id, Known { arrival, state: State::Waiting, lost: 0 });
+        self.tell(Event::Arrived(arrival));
+    }
+
+    fn cancel(&mut self, input: &mut Input) {
+        let Some(id) = pick(self.requests.keys().copied().collect(), input) else { return };
+        if let Some(known) = self.requests.get_mut(&id) {
+            match &mut known.state {
+                State::Running { withdrawn, .. } => *withdrawn = true,
+                state => *state = State::Ended,
+            }
+        }
+        self.tell(Event::Cancelled(id));
+    }
+
+    fn finish(&mut self, id: RequestId) {
+        self.end(id);
+        self.tell(Event::Finished(id));
+    }
+
+    fn answer_load(&mut self, id: LaneId, input: &mut Input) {
+        let event = if self.lanes.len() > self.room || input.one_in(8) {
+            Event::LoadBlocked { lane: id, error: error(Code::InsufficientMemory) }
+        } else if input.one_in(8) {
+            Event::LoadFailed { lane: id, error: error(Code::ModelLoadFailed) }
+        } else {
+            let slots = 1 + input.below(3);
+            self.lanes.get_mut(&id).expect("a loading lane").slots = Some(slots);
+            return self.tell(Event::LaneReady { lane: id, slots: slots as u32 });
+        };
+        self.lanes.remove(&id);
+        self.tell(event);
+    }
+
+    /// The lane is gone; of its requests, those in `retry` may run again.
+    fn lose(&mut self, id: LaneId, retry: Vec<RequestId>, expected: bool) {
+        for request in self.running_on(id) {
+            let known = self.requests.get_mut(&request).expect("a running request");
+            let withdrawn = matches!(known.state, State::Running { withdrawn: true, .. });
+            known.lost += 1;
+            known.state = if withdrawn || !retry.contains(&request) { State::Ended } else { State::Waiting };
+        }
+        self.lanes.remove(&id);
+        self.tell(Event::LaneGone { lane: id, retry, expected, error: error(Code::WorkerLost) });
+    }
+
+    fn pass_time(&mut self, input: &mut Input) {
+        self.now = self.now + Duration::from_millis([1, 40, 700, 5_000, 70_000][input.below(5)]);
+        if self.sched.next_timeout().is_some_and(|due| due <= self.now) {
+            self.tell(Event::Tick);
+        }
+    }
+
+    /// What should not happen, happens seldom, or must not matter.
+    fn disturb(&mut self, input: &mut Input) {
+        let nobody = RequestId(1 << 40);
+        let nowhere = LaneId(1 << 40);
+        match input.below(12) {
+            0 => self.tell(Event::Cancelled(nobody)),
+            1 => self.tell(Event::Finished(nobody)),
+            2 => self.tell(Event::LaneReady { lane: nowhere, slots: 1 }),
+            3 => self.tell(Event::LoadBlocked { lane: nowhere, error: error(Code::InsufficientMemory) }),
+            4 => self.tell(Event::LoadFailed { lane: nowhere, error: error(Code::ModelLoadFailed) }),
+            5 => {
+                let retry = vec![nobody, RequestId(0)];
+                self.tell(Event::LaneGone { lane: nowhere, retry, expected: false, error: error(Code::WorkerLost) });
+            }
+            6 => {
+                // A request that was heard of already.
+                let alive = self.requests.values().find(|known| known.state != State::Ended);
+                if let Some(arrival) = alive.map(|known| known.arrival) {
+                    self.tell(Event::Arrived(arrival));
+                }
+            }
+            7 => {
+                // An end that is reported twice, and one of a request that never ran.
+                if let Some(id) = pick(self.in_state(|state| !matches!(state, State::Running { .. })), input) {
+                    self.tell(Event::Finished(id));
+                }
+            }
+            8 => {
+                // A lane that answers again.
+                if let Some(lane) = pick(self.lanes_where(|lane| lane.slots.is_some() && !lane.stopping), input) {
+                    self.tell(Event::LaneReady { lane, slots: 9 });
+                    self.tell(Event::LoadBlocked { lane, error: error(Code::InsufficientMemory) });
+                    self.tell(Event::LoadFailed { lane, error: error(Code::ModelLoadFailed) });
+                }
+                // A lane whose answer crosses our word to stop.
+                if let Some(lane) = pick(self.lanes_where(|lane| lane.slots.is_none() && lane.stopping), input) {
+                    self.tell(Event::LaneReady { lane, slots: 9 });
+                    if input.one_in(2) {
+                        self.lanes.remove(&lane);
+                        self.tell(Event::LoadFailed { lane, error: error(Code::ModelLoadFailed) });
+                    }
+                }
+            }
+            9 => {
+                self.limits = input.limits();
+                self.tell(Event::Limits(self.limits));
+            }
+            10 => {
+                // The clock is set back.
+                self.tell(Event::Tick);
+                let actions = self.sched.handle(Event::Tick, Time::ZERO);
+                self.check(actions);
+            }
+            _ => {
+                if input.one_in(4) {
+                    self.closing = true;
+                    self.tell(Event::ShutDown);
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        let actions = self.sched.handle(event, self.now);
+        self.check(actions);
+    }
+
+    fn check(&mut self, actions: Vec<Action>) {
+        for action in &actions {
+            match action {
+                Action::Load { lane, variant } => {
+                    assert!(!self.closing, "a lane is loaded while the service stops");
+                    assert!(self.used_ids.insert(*lane), "{lane:?} is used twice");
+                    assert!(self.lanes.values().all(|other| other.variant != *variant), "{variant:?} has two lanes");
+                    self.lanes.insert(*lane, ModelLane { variant: *variant, slots: None, stopping: false });
+                }
+                Action::Unload(id) => {
+                    assert!(self.running_on(*id).is_empty(), "{id:?} is let go while requests run");
+                    let lane = self.lanes.get_mut(id).expect("a lane that is there is let go");
+                    assert!(!lane.stopping, "{id:?} is let go twice");
+                    lane.stopping = true;
+                }
+                Action::Start { id, lane: on } => {
+                    let lane = &self.lanes[on];
+                    assert!(!lane.stopping, "{id:?} starts on a stopping lane");
+                    assert!(self.running_on(*on).len() < lane.slots.expect("a ready lane"), "{on:?} has no free slot");
+                    assert_eq!(self.requests[id].arrival.variant, lane.variant);
+                    self.change(*id, State::Running { lane: *on, expired: false, withdrawn: false });
+                }
+                Action::Refuse { id, error } => {
+                    let lost = self.requests[id].lost;
+                    let retried = matches!(error.code, Code::WorkerLost);
+                    assert!(!retried || lost >= 2, "{id:?} had no second try");
+                    assert!(error.code != Code::QueueFull || error.retry_after >= Some(Duration::from_secs(1)));
+                    self.change(*id, State::Ended);
+                }
+                Action::Expire(id) => {
+                    let known = self.requests.get_mut(id).expect("a known request");
+                    assert!(known.arrival.deadline.is_some_and(|deadline| deadline <= self.now), "{id:?} has time left");
+                    match &mut known.state {
+                        State::Running { expired, withdrawn: false, .. } if !*expired => *expired = true,
+                        state => panic!("{id:?} expires while {state:?}"),
+                    }
+                }
+            }
+        }
+        self.log.extend(actions);
+        self.check_state();
+    }
+
+    fn check_state(&self) {
+        let waiting = self.in_state(|state| state == State::Waiting);
+        assert_eq!(self.sched.queued(), waiting.len(), "requests waiting");
+        assert_eq!(self.sched.running(), self.running().len(), "requests running");
+        assert!(self.sched.next_timeout().is_none_or(|due| due > self.now), "a timeout in the past");
+        for known in self.requests.values() {
+            assert!(known.lost <= 2, "a request is tried more than twice");
+            assert_eq!(self.sched.position(known.arrival.id).is_some(), known.state == State::Waiting);
+            assert!(
+                known.state != State::Waiting || known.arrival.deadline.is_none_or(|deadline| deadline > self.now),
+                "a request waits past its deadline"
+            );
+        }
+        for variant in (0..4).map(VariantId) {
+            let lane = self.lanes.values().find(|lane| lane.variant == variant);
+            let expected = lane.map_or(LaneState::Unloaded, |lane| match lane {
+                ModelLane { stopping: true, .. } => LaneState::Stopping,
+                ModelLane { slots: None, .. } => LaneState::Loading,
+                _ => LaneState::Ready,
+            });
+            let state = self.sched.lane_state(variant);
+            let resting = lane.is_none() && matches!(state, LaneState::Quarantined { until } if until > self.now);
+            assert!(state == expected || resting, "{variant:?} is {state:?}, should be {expected:?}");
+            assert!(!resting || waiting.iter().all(|id| self.requests[id].arrival.variant != variant));
+        }
+        // Nothing waits for an event that will not come.
+        let at_work = |id: &LaneId, lane: &ModelLane| {
+            lane.stopping || lane.slots.is_none() || !self.running_on(*id).is_empty()
+        };
+        let work = self.lanes.iter().any(|(id, lane)| at_work(id, lane));
+        assert!(waiting.is_empty() || work || self.sched.next_timeout().is_some(), "requests wait for nothing");
+        assert!(!self.closing || self.lanes.iter().all(|(id, lane)| at_work(id, lane)), "a lane outlives its use");
+    }
+
+    fn change(&mut self, id: RequestId, to: State) {
+        let known = self.requests.get_mut(&id).expect("a request that arrived");
+        assert_eq!(known.state, State::Waiting, "{id:?} becomes {to:?}");
+        known.state = to;
+    }
+
+    fn end(&mut self, id: RequestId) {
+        let known = self.requests.get_mut(&id).expect("a known request");
+        assert!(matches!(known.state, State::Running { .. }));
+        known.state = State::Ended;
+    }
+
+    /// From here on lanes come up where they fit, requests end, and nothing new arrives: all must end.
+    fn come_to_rest(&mut self) {
+        self.tell(Event::Tick);
+        let steps = 1_000 + 100 * self.requests.len();
+        for _ in 0..steps {
+            if let Some(id) = self.lanes_where(|lane| lane.stopping).pop() {
+                self.lose(id, Vec::new(), true);
+            } else if let Some(id) = self.lanes_where(|lane| lane.slots.is_none()).pop() {
+                if self.lanes.len() > self.room {
+                    self.lanes.remove(&id);
+                    self.tell(Event::LoadBlocked { lane: id, error: error(Code::InsufficientMemory) });
+                } else {
+                    self.lanes.get_mut(&id).expect("a loading lane").slots = Some(2);
+                    self.tell(Event::LaneReady { lane: id, slots: 2 });
+                }
+            } else if let Some(id) = self.running().pop() {
+                self.now = self.now + Duration::from_millis(100);
+                self.finish(id);
+            } else if let Some(due) = self.sched.next_timeout() {
+                self.now = due;
+                self.tell(Event::Tick);
+            } else {
+                break;
+            }
+        }
+        assert!(self.requests.values().all(|known| known.state == State::Ended), "requests are left");
+        assert_eq!((self.sched.queued(), self.sched.running()), (0, 0));
+        assert_eq!(self.sched.next_timeout(), None, "no rest");
+        let kept = self.limits.idle_unload.is_none() && !self.closing;
+        assert!(kept || self.lanes.is_empty(), "lanes are left");
+    }
+
+    fn in_state(&self, wanted: impl Fn(State) -> bool) -> Vec<RequestId> {
+        self.requests.iter().filter(|(_, known)| wanted(known.state)).map(|(id, _)| *id).collect()
+    }
+
+    fn running(&self) -> Vec<RequestId> {
+        self.in_state(|state| matches!(state, State::Running { .. }))
+    }
+
+    fn running_on(&self, id: LaneId) -> Vec<RequestId> {
+        self.in_state(|state| matches!(state, State::Running { lane, .. } if lane == id))
+    }
+
+    fn lanes_where(&self, wanted: impl Fn(&ModelLane) -> bool) -> Vec<LaneId> {
+        self.lanes.iter().filter(|(_, lane)| wanted(lane)).map(|(id, _)| *id).collect()
+    }
+}
+
+fn pick<T: Copy>(from: Vec<T>, input: &mut Input) -> Option<T> {
+    from.get(input.below(from.len())).copied()
+}

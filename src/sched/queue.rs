@@ -1,0 +1,240 @@
+//! The waiting line: which request of a variant is next.
+//!
+//! It knows nothing of lanes or time limits; the coordinator asks for the next request when a slot is free. Order:
+//! effective class (ageing lifts what has waited), then requests that lost their lane, then tenants that run
+//! nothing, then start-time fair queueing by tokens between tenants, then first come, first served.
+//!
+//! What always holds: within one (variant, class, tenant) the oldest request stands first, so that only the heads
+//! need to be compared: finding the next request costs one look at each tenant that waits for the variant.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::{Class, VariantId};
+use crate::clock::Time;
+use crate::lane::{RequestId, Tenant};
+
+/// A request in the line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Waiting {
+    pub(super) id: RequestId,
+    pub(super) tenant: Tenant,
+    pub(super) class: Class,
+    pub(super) tokens: u32,
+    pub(super) arrived: Time,
+    /// Order of arrival, over all variants. A request that lost its lane keeps its own.
+    pub(super) seq: u64,
+    /// It lost its lane once.
+    pub(super) retried: bool,
+}
+
+impl Waiting {
+    /// The class it counts as, `waited` lifts by one for each `ageing`.
+    fn effective(&self, now: Time, ageing: Duration) -> Class {
+        effective(self.class, now.since(self.arrived), ageing)
+    }
+}
+
+/// The class that a request counts as after it has waited.
+pub(super) fn effective(class: Class, waited: Duration, ageing: Duration) -> Class {
+    let lifts = |n: u32| waited >= ageing.saturating_mul(n);
+    match class {
+        Class::Background if lifts(2) => Class::Interactive,
+        Class::Background if lifts(1) => Class::Standard,
+        Class::Standard if lifts(1) => Class::Interactive,
+        unchanged => unchanged,
+    }
+}
+
+/// What a tenant waits for and has been given, of one variant.
+#[derive(Debug, Default)]
+struct Share {
+    /// Virtual time, in tokens, at which its next request starts.
+    tag: u64,
+    running: u32,
+    /// By class, each in the order of `seq`.
+    lines: [VecDeque<Waiting>; 3],
+}
+
+impl Share {
+    fn heads(&self) -> impl Iterator<Item = &Waiting> {
+        self.lines.iter().filter_map(VecDeque::front)
+    }
+
+    fn waits(&self) -> bool {
+        self.lines.iter().any(|line| !line.is_empty())
+    }
+}
+
+/// Everything that waits for or runs on one variant.
+#[derive(Debug, Default)]
+struct Lines {
+    tenants: BTreeMap<Tenant, Share>,
+    /// Virtual time: the largest tag of a request that was started. A tenant that comes back from idleness begins
+    /// here, so that idleness earns no credit.
+    clock: u64,
+    waiting: usize,
+    running: usize,
+}
+
+/// The waiting line of all variants.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    variants: BTreeMap<VariantId, Lines>,
+    per_tenant: BTreeMap<Tenant, usize>,
+    len: usize,
+}
+
+impl Queue {
+    /// Requests waiting.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Requests waiting for this variant.
+    pub(super) fn waiting(&self, variant: VariantId) -> usize {
+        self.variants.get(&variant).map_or(0, |v| v.waiting)
+    }
+
+    /// Requests of this tenant waiting.
+    pub(super) fn waiting_of(&self, tenant: Tenant) -> usize {
+        self.per_tenant.get(&tenant).copied().unwrap_or(0)
+    }
+
+    /// Puts a new request in its place.
+    pub(super) fn push(&mut self, variant: VariantId, request: Waiting) {
+        let lines = self.variants.entry(variant).or_default();
+        let share = lines.tenants.entry(request.tenant).or_default();
+        if !share.waits() {
+            share.tag = share.tag.max(lines.clock);
+        }
+        self.insert(variant, request);
+    }
+
+    /// Puts a request back that was taken but lost its lane, and gives its tenant back what it was charged.
+    pub(super) fn put_back(&mut self, variant: VariantId, request: Waiting) {
+        let lines = self.variants.entry(variant).or_default();
+        let share = lines.tenants.entry(request.tenant).or_default();
+        share.tag = share.tag.saturating_sub(cost(&request));
+        self.insert(variant, request);
+    }
+
+    fn insert(&mut self, variant: VariantId, request: Waiting) {
+        let lines = self.variants.entry(variant).or_default();
+        let line = &mut lines.tenants.entry(request.tenant).or_default().lines[request.class as usize];
+        line.insert(line.partition_point(|other| other.seq < request.seq), request);
+        lines.waiting += 1;
+        self.len += 1;
+        *self.per_tenant.entry(request.tenant).or_default() += 1;
+    }
+
+    /// The request to start next among those that `allow` (effective class, order of arrival) lets through.
+    pub(super) fn next(
+        &self,
+        variant: VariantId,
+        now: Time,
+        ageing: Duration,
+        allow: impl Fn(Class, u64) -> bool,
+    ) -> Option<Waiting> {
+        let shares = self.variants.get(&variant)?.tenants.values();
+        let heads = shares.flat_map(|share| share.heads().map(move |head| (share, head)));
+        let ranked = heads.filter_map(|(share, head)| {
+            let class = head.effective(now, ageing);
+            let rank = (class, !head.retried, share.running > 0, share.tag, head.seq);
+            allow(class, head.seq).then_some((rank, head))
+        });
+        ranked.min_by_key(|(rank, _)| *rank).map(|(_, head)| *head)
+    }
+
+    /// How urgent this variant is: the best effective class that waits for it, and the oldest request of that class.
+    pub(super) fn urgency(&self, variant: VariantId, now: Time, ageing: Duration) -> Option<(Class, u64)> {
+        let shares = self.variants.get(&variant)?.tenants.values();
+        shares.flat_map(Share::heads).map(|head| (head.effective(now, ageing), head.seq)).min()
+    }
+
+    /// Takes a request out because it starts: its tenant is charged.
+    pub(super) fn take(&mut self, variant: VariantId, request: &Waiting) {
+        self.unlink(variant, request);
+        let Some(lines) = self.variants.get_mut(&variant) else { return };
+        lines.running += 1;
+        if let Some(share) = lines.tenants.get_mut(&request.tenant) {
+            lines.clock = lines.clock.max(share.tag);
+            share.tag = share.tag.saturating_add(cost(request));
+            share.running += 1;
+        }
+        // What the clock has overtaken says nothing any more: memory is bounded by who waits, runs or is ahead.
+        let clock = lines.clock;
+        lines.tenants.retain(|_, share| share.waits() || share.running > 0 || share.tag > clock);
+    }
+
+    /// A started request runs no more.
+    pub(super) fn ended(&mut self, variant: VariantId, tenant: Tenant) {
+        let Some(lines) = self.variants.get_mut(&variant) else { return };
+        lines.running = lines.running.saturating_sub(1);
+        if let Some(share) = lines.tenants.get_mut(&tenant) {
+            share.running = share.running.saturating_sub(1);
+        }
+        self.tidy(variant);
+    }
+
+    /// Takes a request out that will not start.
+    pub(super) fn remove(&mut self, variant: VariantId, request: &Waiting) {
+        self.unlink(variant, request);
+        self.tidy(variant);
+    }
+
+    /// Takes out everything that waits for this variant, oldest first.
+    pub(super) fn clear(&mut self, variant: VariantId) -> Vec<Waiting> {
+        let mut all = self.all(variant);
+        all.sort_by_key(|request| request.seq);
+        for request in &all {
+            self.unlink(variant, request);
+        }
+        self.tidy(variant);
+        all
+    }
+
+    /// The variants that somebody waits for.
+    pub(super) fn variants(&self) -> Vec<VariantId> {
+        self.variants.iter().filter(|(_, lines)| lines.waiting > 0).map(|(variant, _)| *variant).collect()
+    }
+
+    /// How many requests of the same variant are more urgent, or as urgent and older.
+    pub(super) fn ahead(&self, variant: VariantId, request: &Waiting, now: Time, ageing: Duration) -> usize {
+        let rank = |r: &Waiting| (r.effective(now, ageing), r.seq);
+        self.all(variant).iter().filter(|other| rank(other) < rank(request)).count()
+    }
+
+    fn all(&self, variant: VariantId) -> Vec<Waiting> {
+        let shares = self.variants.get(&variant).into_iter().flat_map(|lines| lines.tenants.values());
+        shares.flat_map(|share| share.lines.iter().flatten().copied()).collect()
+    }
+
+    fn unlink(&mut self, variant: VariantId, request: &Waiting) {
+        let Some(lines) = self.variants.get_mut(&variant) else { return };
+        let Some(share) = lines.tenants.get_mut(&request.tenant) else { return };
+        let line = &mut share.lines[request.class as usize];
+        let Ok(at) = line.binary_search_by_key(&request.seq, |other| other.seq) else { return };
+        line.remove(at);
+        lines.waiting -= 1;
+        self.len -= 1;
+        if let Some(count) = self.per_tenant.get_mut(&request.tenant) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_tenant.remove(&request.tenant);
+            }
+        }
+    }
+
+    /// Forgets a variant that nobody competes for: with the contention, its history ends.
+    fn tidy(&mut self, variant: VariantId) {
+        if self.variants.get(&variant).is_some_and(|lines| lines.waiting == 0 && lines.running == 0) {
+            self.variants.remove(&variant);
+        }
+    }
+}
+
+/// What a request is charged. At least 1, so that free requests cannot hold a tenant's clock.
+fn cost(request: &Waiting) -> u64 {
+    u64::from(request.tokens.max(1))
+}
