@@ -1,0 +1,233 @@
+//! The daemon's calls, typed as far as every user of them needs.
+
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use serde_json::{json, Value};
+
+use super::http::{lost, protocol, wire_error, Canceller};
+use super::sse::{Events, Item};
+use super::Client;
+use crate::error::Result;
+
+/// A piece of a streamed answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Delta {
+    /// Text.
+    Text(String),
+    /// The request waits for its model, loaded to this share.
+    Loading(f32),
+    /// It waits or runs, and there is nothing new.
+    Alive,
+    /// Nothing came in the time given.
+    Nothing,
+    /// The answer is complete. Nothing follows.
+    Done(Final),
+}
+
+/// How an answer ended.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Final {
+    /// OpenAI's `finish_reason`: `stop` or `length`.
+    pub finish_reason: String,
+    /// OpenAI's `usage`.
+    pub usage: Value,
+    /// The receipt.
+    pub wattlm: Value,
+}
+
+/// A streamed answer. Dropping it cancels the request.
+#[derive(Debug)]
+pub struct Stream {
+    events: Events,
+    last: Final,
+    over: bool,
+}
+
+impl Stream {
+    /// The daemon's name for the request.
+    pub fn request_id(&self) -> Option<&str> {
+        self.events.response().request_id()
+    }
+
+    /// Cancels from another thread.
+    pub fn canceller(&self) -> Canceller {
+        self.events.response().canceller()
+    }
+
+    /// For poll. Call [`Stream::next`] with a time that has passed until it yields [`Delta::Nothing`], then poll.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.events.response().as_fd()
+    }
+
+    /// The next piece; waits until `until` at most, where that is given. After [`Delta::Done`] always that.
+    ///
+    /// # Errors
+    /// What the daemon says in mid-stream; `connection_lost`, `protocol`, `request_timeout`.
+    pub fn next(&mut self, until: Option<Instant>) -> Result<Delta> {
+        if self.over {
+            return Ok(Delta::Done(self.last.clone()));
+        }
+        loop {
+            let data = match self.events.next(until)? {
+                Item::Nothing => return Ok(Delta::Nothing),
+                Item::End => return Err(lost()),
+                Item::Comment(text) => {
+                    let share = text.strip_prefix("loading ").and_then(|s| s.trim().parse().ok());
+                    return Ok(share.map_or(Delta::Alive, Delta::Loading));
+                }
+                Item::Data(data) => data,
+            };
+            if data == "[DONE]" {
+                self.over = true;
+                return Ok(Delta::Done(self.last.clone()));
+            }
+            let mut chunk = chunk(&data)?;
+            if let Some(usage) = chunk.get_mut("usage").filter(|u| !u.is_null()) {
+                self.last.usage = usage.take();
+            }
+            if let Some(receipt) = chunk.get_mut("wattlm") {
+                self.last.wattlm = receipt.take();
+            }
+            let choice = &chunk["choices"][0];
+            if let Some(reason) = choice["finish_reason"].as_str() {
+                self.last.finish_reason = reason.to_owned();
+            }
+            let text = choice["delta"]["content"].as_str().or(choice["text"].as_str()).unwrap_or("");
+            if !text.is_empty() {
+                return Ok(Delta::Text(text.to_owned()));
+            }
+        }
+    }
+}
+
+fn chunk(data: &str) -> Result<Value> {
+    let value: Value = serde_json::from_str(data).map_err(|e| protocol(&format!("an event is no JSON ({e})")))?;
+    match wire_error(&value) {
+        Some(error) => Err(error),
+        None => Ok(value),
+    }
+}
+
+/// How far a load is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum LoadProgress {
+    /// So much of it is loaded, from 0 to 1.
+    Loading(f32),
+    /// It waits for memory or another load.
+    Alive,
+    /// It takes requests. Nothing follows.
+    Loaded,
+}
+
+/// A model being loaded. Dropping it does not stop the load.
+#[derive(Debug)]
+pub struct Loading {
+    events: Events,
+    over: bool,
+}
+
+impl Loading {
+    /// The next news.
+    ///
+    /// # Errors
+    /// What the daemon says; `connection_lost`, `protocol`, `request_timeout`.
+    pub fn next(&mut self) -> Result<LoadProgress> {
+        if self.over {
+            return Ok(LoadProgress::Loaded);
+        }
+        match self.events.next(None)? {
+            Item::End => Err(lost()),
+            Item::Nothing | Item::Comment(_) => Ok(LoadProgress::Alive),
+            Item::Data(data) if data == "[DONE]" => {
+                self.over = true;
+                Ok(LoadProgress::Loaded)
+            }
+            Item::Data(data) => {
+                let share = chunk(&data)?["progress"].as_f64().unwrap_or(0.0);
+                Ok(LoadProgress::Loading(share as f32))
+            }
+        }
+    }
+}
+
+impl Client {
+    /// Streams a chat's answer. `body` is OpenAI's request; streaming with usage is set here.
+    ///
+    /// # Errors
+    /// What the daemon answers, and those of [`Client::request`].
+    pub fn chat_stream(&self, body: Value) -> Result<Stream> {
+        self.stream("/v1/chat/completions", body)
+    }
+
+    /// Streams a completion. As [`Client::chat_stream`].
+    ///
+    /// # Errors
+    /// As [`Client::chat_stream`].
+    pub fn completion_stream(&self, body: Value) -> Result<Stream> {
+        self.stream("/v1/completions", body)
+    }
+
+    fn stream(&self, target: &str, mut body: Value) -> Result<Stream> {
+        if let Some(fields) = body.as_object_mut() {
+            fields.insert("stream".into(), true.into());
+            fields.insert("stream_options".into(), json!({"include_usage": true}));
+        }
+        let response = self.request("POST", target, Some(&body))?.ok()?;
+        Ok(Stream { events: Events::new(response), last: Final::default(), over: false })
+    }
+
+    /// OpenAI's list of models, each with our object `wattlm`.
+    ///
+    /// # Errors
+    /// As [`Client::json`].
+    pub fn models(&self) -> Result<Value> {
+        self.json("GET", "/v1/models", None)
+    }
+
+    /// The daemon's status.
+    ///
+    /// # Errors
+    /// As [`Client::json`].
+    pub fn status(&self) -> Result<Value> {
+        self.json("GET", "/wattlm/v1/status", None)
+    }
+
+    /// Starts to load a model.
+    ///
+    /// # Errors
+    /// What the daemon answers, and those of [`Client::request`].
+    pub fn load(&self, model: &str) -> Result<Loading> {
+        let target = format!("/wattlm/v1/models/{}/load?stream=true", escape(model));
+        let response = self.request("POST", &target, None)?.ok()?;
+        Ok(Loading { events: Events::new(response), over: false })
+    }
+
+    /// Unloads a model; returns when it is gone.
+    ///
+    /// # Errors
+    /// As [`Client::json`].
+    pub fn unload(&self, model: &str) -> Result<()> {
+        self.json("POST", &format!("/wattlm/v1/models/{}/unload", escape(model)), None).map(drop)
+    }
+
+    /// Cancels a request by the name that [`Stream::request_id`] or an answer's `id` gives.
+    ///
+    /// # Errors
+    /// `not_found` where it does not run or is another user's; as [`Client::json`].
+    pub fn cancel(&self, request: &str) -> Result<()> {
+        self.json("DELETE", &format!("/wattlm/v1/requests/{}", escape(request)), None).map(drop)
+    }
+}
+
+/// Percent-encodes all but what a path's part may hold.
+fn escape(text: &str) -> String {
+    let mut out = String::new();
+    for b in text.bytes() {
+        match b {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b':' => out.push(b.into()),
+            b => out += &format!("%{b:02X}"),
+        }
+    }
+    out
+}

@@ -1,0 +1,387 @@
+//! One HTTP/1.1 exchange over one connection.
+//!
+//! It speaks as much HTTP as the daemon does: an answer's body has a length, is chunked, or ends with the connection.
+//!
+//! What always holds: heads, chunk lines and whole bodies are bounded; a body that ends early is an error and never a
+//! short answer.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use serde_json::Value;
+
+use crate::error::{Code, Error, Result};
+
+/// The daemon's heads have a few hundred bytes.
+const MAX_HEAD: usize = 16 << 10;
+const MAX_HEADERS: usize = 32;
+/// A chunk's length in hex, extensions and line end.
+const MAX_CHUNK_LINE: usize = 256;
+/// An answer read as a whole: the daemon's own bound on text, escaped, with room to spare.
+const MAX_WHOLE: usize = 32 << 20;
+const READ: usize = 16 << 10;
+
+/// Ends a request from another thread, at any time, any number of times.
+#[derive(Debug, Clone)]
+pub struct Canceller(Arc<UnixStream>);
+
+impl Canceller {
+    /// Closes the connection: the daemon stops working on the request within one step, and whoever reads the answer
+    /// gets `cancelled` or `connection_lost`.
+    pub fn cancel(&self) {
+        // Fails only if it is closed already.
+        let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+/// How the body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// So many bytes are left.
+    Length(u64),
+    /// In a chunk, or between two with 0 left.
+    Chunked {
+        left: u64,
+        first: bool,
+    },
+    /// With the connection.
+    Close,
+    Done,
+}
+
+/// An answer whose body is still to be read.
+#[derive(Debug)]
+pub struct Response {
+    /// The HTTP status.
+    pub status: u16,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+    stream: Arc<UnixStream>,
+    silence: Option<Duration>,
+    buffer: Vec<u8>,
+    at: usize,
+    framing: Framing,
+}
+
+pub(super) fn send(
+    stream: UnixStream,
+    silence: Option<Duration>,
+    method: &str,
+    target: &str,
+    body: Option<&Value>,
+    headers: &[(&str, &str)],
+) -> Result<Response> {
+    let plain = |s: &str| s.bytes().all(|b| (0x20..0x7f).contains(&b));
+    if !plain(method) || !plain(target) || target.contains(' ') || !headers.iter().all(|(k, v)| plain(k) && plain(v)) {
+        return Err(Error::new(Code::InvalidRequest, "a header or path holds a space, a line break or non-ASCII text"));
+    }
+    let mut out = format!("{method} {target} HTTP/1.1\r\nhost: wattlm\r\nconnection: close\r\n");
+    for (name, value) in headers {
+        out += &format!("{name}: {value}\r\n");
+    }
+    let body = body.map(Value::to_string).unwrap_or_default();
+    if !body.is_empty() || method == "POST" {
+        out += &format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
+    }
+    out += "\r\n";
+    out += &body;
+
+    let mut response = Response {
+        status: 0,
+        headers: Vec::new(),
+        stream: Arc::new(stream),
+        silence,
+        buffer: Vec::new(),
+        at: 0,
+        framing: Framing::Done,
+    };
+    // A daemon that refuses early closes before it has read everything; its answer says why.
+    let written = response.write(out.as_bytes());
+    match (response.read_head(method == "HEAD"), written) {
+        (Ok(()), _) => Ok(response),
+        (Err(_), Err(e)) => Err(e),
+        (Err(e), Ok(())) => Err(e),
+    }
+}
+
+impl Response {
+    /// The first header of this name, given in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str())
+    }
+
+    /// The daemon's name for the request, for `DELETE /wattlm/v1/requests/{id}`.
+    pub fn request_id(&self) -> Option<&str> {
+        self.header("x-request-id")
+    }
+
+    /// A way to end this request from elsewhere.
+    pub fn canceller(&self) -> Canceller {
+        Canceller(Arc::clone(&self.stream))
+    }
+
+    /// Readable when there may be more to read. What is buffered does not show here: read until nothing comes.
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+
+    /// Turns an error status into the error it carries.
+    ///
+    /// # Errors
+    /// The daemon's error.
+    pub fn ok(mut self) -> Result<Response> {
+        if (200..300).contains(&self.status) {
+            return Ok(self);
+        }
+        let retry = self.header("retry-after").and_then(|v| v.parse().ok()).map(Duration::from_secs);
+        let status = self.status;
+        let whole = self.read_whole()?;
+        let mut error =
+            serde_json::from_slice::<Value>(&whole).ok().and_then(|v| wire_error(&v)).unwrap_or_else(|| {
+                Error::new(
+                    Code::Protocol,
+                    format!("the other side answers {status} without saying why; is it wattlmd?"),
+                )
+            });
+        error.retry_after = retry;
+        Err(error)
+    }
+
+    /// Reads the body as JSON.
+    ///
+    /// # Errors
+    /// The daemon's error; `protocol` where it is no JSON.
+    pub fn json(self) -> Result<Value> {
+        let mut ok = self.ok()?;
+        let whole = ok.read_whole()?;
+        serde_json::from_slice(&whole).map_err(|e| protocol(&format!("its answer is no JSON ({e})")))
+    }
+
+    /// Reads the body as text.
+    ///
+    /// # Errors
+    /// The daemon's error; `protocol` where it is no UTF-8.
+    pub fn text(self) -> Result<String> {
+        let mut ok = self.ok()?;
+        String::from_utf8(ok.read_whole()?).map_err(|_| protocol("its answer is not UTF-8"))
+    }
+
+    fn read_whole(&mut self) -> Result<Vec<u8>> {
+        let mut whole = Vec::new();
+        while let Some(part) = self.next(None)? {
+            if whole.len() + part.len() > MAX_WHOLE {
+                return Err(protocol("its answer is too long"));
+            }
+            whole.extend_from_slice(&part);
+        }
+        Ok(whole)
+    }
+
+    /// The next bytes of the body; `None` at its end. Waits until `until` at most, where that is given, and fails
+    /// with `request_timeout` then, after which reading may go on.
+    ///
+    /// # Errors
+    /// `connection_lost`, `protocol`, `request_timeout`.
+    pub fn next(&mut self, until: Option<Instant>) -> Result<Option<Vec<u8>>> {
+        loop {
+            match self.framing {
+                Framing::Done => return Ok(None),
+                Framing::Length(0) => self.framing = Framing::Done,
+                Framing::Length(left) => {
+                    let part = self.take(left, until)?;
+                    self.framing = Framing::Length(left - part.len() as u64);
+                    return Ok(Some(part));
+                }
+                Framing::Close => {
+                    if self.buffered().is_empty() && !self.fill(until)? {
+                        self.framing = Framing::Done;
+                        continue;
+                    }
+                    return self.take(u64::MAX, until).map(Some);
+                }
+                Framing::Chunked { left: 0, first } => self.next_chunk(first, until)?,
+                Framing::Chunked { left, .. } => {
+                    let part = self.take(left, until)?;
+                    self.framing = Framing::Chunked { left: left - part.len() as u64, first: false };
+                    return Ok(Some(part));
+                }
+            }
+        }
+    }
+
+    /// Reads the line end of the chunk before, and the next one's length. Nothing is consumed before all is there.
+    fn next_chunk(&mut self, first: bool, until: Option<Instant>) -> Result<()> {
+        let skip = if first { 0 } else { 2 };
+        let (consumed, size) = loop {
+            let buffered = self.buffered();
+            let window = &buffered[..buffered.len().min(MAX_CHUNK_LINE)];
+            if window.len() >= skip {
+                if !first && &window[..2] != b"\r\n" {
+                    return Err(protocol("a chunk is longer than it says"));
+                }
+                match httparse::parse_chunk_size(&window[skip..]) {
+                    Ok(httparse::Status::Complete((n, size))) => break (skip + n, size),
+                    Ok(httparse::Status::Partial) if window.len() < MAX_CHUNK_LINE => {}
+                    _ => return Err(protocol("a chunk's length is malformed")),
+                }
+            }
+            if !self.fill(until)? {
+                return Err(lost());
+            }
+        };
+        self.at += consumed;
+        // The daemon sends no trailers; the connection is not used again, so that what follows does not matter.
+        self.framing = if size == 0 { Framing::Done } else { Framing::Chunked { left: size, first: false } };
+        Ok(())
+    }
+
+    fn buffered(&self) -> &[u8] {
+        &self.buffer[self.at..]
+    }
+
+    /// At least one and at most `max` bytes.
+    fn take(&mut self, max: u64, until: Option<Instant>) -> Result<Vec<u8>> {
+        if self.buffered().is_empty() && !self.fill(until)? {
+            return Err(lost());
+        }
+        let n = usize::try_from(max).unwrap_or(usize::MAX).min(self.buffered().len());
+        let part = self.buffered()[..n].to_vec();
+        self.at += n;
+        Ok(part)
+    }
+
+    /// Reads more into the buffer; `false` at the connection's end.
+    fn fill(&mut self, until: Option<Instant>) -> Result<bool> {
+        self.buffer.drain(..self.at);
+        self.at = 0;
+        let silence = self.silence.map(|s| Instant::now() + s);
+        let old = self.buffer.len();
+        self.buffer.resize(old + READ, 0);
+        let result = loop {
+            match (&*self.stream).read(&mut self.buffer[old..]) {
+                Ok(n) => break Ok(n),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    if let Err(e) = wait(&self.stream, PollFlags::POLLIN, earlier(until, silence)) {
+                        break Err(e);
+                    }
+                }
+                Err(_) => break Err(lost()),
+            }
+        };
+        self.buffer.truncate(old + result.as_ref().copied().unwrap_or(0));
+        result.map(|n| n > 0)
+    }
+
+    fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            match (&*self.stream).write(bytes) {
+                Ok(n) => bytes = &bytes[n..],
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    wait(&self.stream, PollFlags::POLLOUT, self.silence.map(|s| Instant::now() + s))?;
+                }
+                Err(_) => return Err(lost()),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_head(&mut self, head_only: bool) -> Result<()> {
+        loop {
+            let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
+            let mut parsed = httparse::Response::new(&mut slots);
+            let buffered = &self.buffer[self.at..];
+            match parsed.parse(buffered) {
+                Ok(httparse::Status::Complete(n)) => {
+                    let status = parsed.code.unwrap_or(0);
+                    // An interim answer (100 Continue) comes before the real one.
+                    if (100..200).contains(&status) {
+                        self.at += n;
+                        continue;
+                    }
+                    let headers = parsed
+                        .headers
+                        .iter()
+                        .map(|h| (h.name.to_ascii_lowercase(), String::from_utf8_lossy(h.value).into_owned()));
+                    self.headers = headers.collect();
+                    self.status = status;
+                    self.at += n;
+                    self.framing = if head_only || status == 204 { Framing::Done } else { self.framing()? };
+                    return Ok(());
+                }
+                Ok(httparse::Status::Partial) if buffered.len() < MAX_HEAD => {}
+                Ok(httparse::Status::Partial) => return Err(protocol("its answer's head is too long")),
+                Err(e) => return Err(protocol(&format!("its answer is no HTTP ({e})"))),
+            }
+            if !self.fill(None)? {
+                return Err(lost());
+            }
+        }
+    }
+
+    fn framing(&self) -> Result<Framing> {
+        if let Some(coding) = self.header("transfer-encoding") {
+            return match coding {
+                "chunked" => Ok(Framing::Chunked { left: 0, first: true }),
+                _ => Err(protocol("its answer has an unknown transfer coding")),
+            };
+        }
+        match self.header("content-length") {
+            None => Ok(Framing::Close),
+            Some(n) => n.parse().map(Framing::Length).map_err(|_| protocol("its answer's length is malformed")),
+        }
+    }
+}
+
+fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    a.into_iter().chain(b).min()
+}
+
+/// Waits until the socket is ready or the time is over.
+fn wait(stream: &UnixStream, what: PollFlags, until: Option<Instant>) -> Result<()> {
+    loop {
+        let timeout = match until {
+            None => PollTimeout::NONE,
+            Some(t) => {
+                let left = t.saturating_duration_since(Instant::now());
+                // Rounded up, so that the last fraction of a millisecond does not spin.
+                PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        match poll(&mut [PollFd::new(stream.as_fd(), what)], timeout) {
+            Ok(1..) => return Ok(()),
+            Ok(_) if until.is_some_and(|t| Instant::now() >= t) => {
+                return Err(Error::new(Code::RequestTimeout, "the daemon was silent for too long; is it overloaded?"));
+            }
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(e) => return Err(Error::new(Code::Internal, format!("cannot wait for the daemon: {e}"))),
+        }
+    }
+}
+
+pub(super) fn protocol(what: &str) -> Error {
+    Error::new(Code::Protocol, format!("the other side is not a wattlm daemon of this version: {what}"))
+}
+
+pub(super) fn lost() -> Error {
+    Error::new(
+        Code::ConnectionLost,
+        "the connection ended before the answer was complete; the daemon may have restarted",
+    )
+}
+
+/// The error in an OpenAI error object.
+pub(super) fn wire_error(value: &Value) -> Option<Error> {
+    let e = value.get("error")?;
+    let text = |key: &str| e.get(key).and_then(Value::as_str);
+    let code = text("code").and_then(Code::from_name).unwrap_or(Code::Protocol);
+    let mut error = Error::new(code, text("message").unwrap_or("the daemon gave no reason"));
+    error.param = text("param").map(str::to_owned);
+    Some(error)
+}
