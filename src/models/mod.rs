@@ -8,5 +8,11 @@
 //!
 //! Nothing here loads a model or talks to a device: that is the worker's part.
 
+#[cfg(feature = "daemon")]
+pub mod fit;
 pub mod ggml_type;
 pub mod gguf;
+#[cfg(feature = "daemon")]
+pub mod naming;
+#[cfg(feature = "daemon")]
+pub mod registry;
