@@ -25,6 +25,9 @@ use crate::worker::process::{ProcessLanes, WORKER_ARG};
 /// Exit status for a configuration that cannot be used (`EX_CONFIG` of sysexits): systemd must not retry it.
 const EX_CONFIG: u8 = 78;
 
+/// Goes before `log.level`.
+const LOG_VAR: &str = "WATTLM_LOG";
+
 /// Running requests get this long after `SIGTERM`, less than the 90 seconds after which systemd kills.
 const GRACE: Duration = Duration::from_secs(20);
 
@@ -190,15 +193,23 @@ fn monotonic() -> NotifyState<'static> {
     NotifyState::monotonic_usec_now().unwrap_or(NotifyState::Custom(""))
 }
 
-/// `$WATTLM_LOG` (as `RUST_LOG`'s syntax) goes before the configured level.
+/// `$WATTLM_LOG` (in the syntax of `RUST_LOG`) goes before the configured level.
 fn init_log(config: &Config) {
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(log::LevelFilter::Off).filter_module("wattlm", config.log.level).format_target(false);
+    builder.filter_level(log::LevelFilter::Off).filter_module("wattlm", log::LevelFilter::Trace).format_target(false);
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         // The journal has its own clock.
         builder.format_timestamp(None);
     }
-    builder.parse_env("WATTLM_LOG").init();
+    builder.parse_env(LOG_VAR).init();
+    set_log_level(config);
+}
+
+/// The logger lets everything pass; this bounds it, so that a reload can change it either way.
+fn set_log_level(config: &Config) {
+    if std::env::var_os(LOG_VAR).is_none() {
+        log::set_max_level(config.log.level);
+    }
 }
 
 /// A thread that panics would leave the daemon half alive: everything ends, workers with it, and systemd starts anew.

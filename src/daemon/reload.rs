@@ -45,7 +45,7 @@ impl Current {
             }
         }
         self.config = loaded.config;
-        log::set_max_level(self.config.log.level.max(log::max_level()));
+        super::set_log_level(&self.config);
         // Fails only when the server has ended.
         let _ = self.server.send(server_config(&self.config));
         self.service.reload(self.config.clone());

@@ -102,6 +102,8 @@ pub struct Job {
     pub stop: Vec<String>,
     /// At most this many tokens are generated. `None`: to the end of the context.
     pub max_tokens: Option<u32>,
+    /// The client named `max_tokens`: a prompt that leaves no room for them is refused. Else what fits is generated.
+    pub strict: bool,
 }
 
 /// Element type of the key-value cache.

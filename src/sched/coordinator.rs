@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::lanes::{Drain, Lane, Lanes, Stage};
-use super::queue::{effective, Queue, Waiting};
+use super::queue::{Lifts, Queue, Waiting};
 use super::{Action, Arrival, Class, Event, Limits, VariantId};
 use crate::clock::Time;
 use crate::error::{Code, Error};
@@ -134,7 +134,7 @@ impl Sched {
     /// between tenants may bring it forward or back. `None` where it does not wait.
     pub fn position(&self, id: RequestId) -> Option<usize> {
         let request = self.requests.get(&id).filter(|request| request.lane.is_none())?;
-        Some(self.queue.ahead(request.variant, &request.place, self.now, self.limits.ageing))
+        Some(self.queue.ahead(request.variant, &request.place, self.lifts()))
     }
 
     /// How far this variant is from taking requests.
@@ -505,7 +505,7 @@ impl Sched {
 
     /// The request that this lane would start next, `pressing` being what others wait for memory with.
     fn next(&self, variant: VariantId, lane: &Lane, pressing: Option<Class>) -> Option<Waiting> {
-        self.queue.next(variant, self.now, self.limits.ageing, |class, seq| match (lane.drain, pressing) {
+        self.queue.next(variant, self.lifts(), |class, seq| match (lane.drain, pressing) {
             (Some(Drain { before, asked: true }), _) => seq < before,
             (Some(Drain { before, asked: false }), Some(urgent)) => {
                 class < urgent || (class == urgent && seq < before)
@@ -528,9 +528,12 @@ impl Sched {
     /// request of the standard class.
     fn urgency(&self, variant: VariantId) -> Option<(Class, u64)> {
         let wanted = self.lanes.get(variant).and_then(|entry| entry.wanted);
-        let wish =
-            wanted.map(|(since, seq)| (effective(Class::Standard, self.now.since(since), self.limits.ageing), seq));
-        self.queue.urgency(variant, self.now, self.limits.ageing).into_iter().chain(wish).min()
+        let wish = wanted.map(|(since, seq)| (self.lifts().class(Class::Standard, since), seq));
+        self.queue.urgency(variant, self.lifts()).into_iter().chain(wish).min()
+    }
+
+    fn lifts(&self) -> Lifts {
+        Lifts::new(self.now, self.limits.ageing)
     }
 }
 

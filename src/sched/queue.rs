@@ -28,21 +28,32 @@ pub(super) struct Waiting {
     pub(super) retried: bool,
 }
 
-impl Waiting {
-    /// The class it counts as, `waited` lifts by one for each `ageing`.
-    fn effective(&self, now: Time, ageing: Duration) -> Class {
-        effective(self.class, now.since(self.arrived), ageing)
-    }
+/// Who counts as more urgent than it is, at one point of time: who arrived by `once` by a class, by `twice` by two.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lifts {
+    once: Option<Time>,
+    twice: Option<Time>,
 }
 
-/// The class that a request counts as after it has waited.
-pub(super) fn effective(class: Class, waited: Duration, ageing: Duration) -> Class {
-    let lifts = |n: u32| waited >= ageing.saturating_mul(n);
-    match class {
-        Class::Background if lifts(2) => Class::Interactive,
-        Class::Background if lifts(1) => Class::Standard,
-        Class::Standard if lifts(1) => Class::Interactive,
-        unchanged => unchanged,
+impl Lifts {
+    pub(super) fn new(now: Time, ageing: Duration) -> Self {
+        let before = |wait: Duration| Some(Time(now.0.checked_sub(u64::try_from(wait.as_nanos()).ok()?)?));
+        Lifts { once: before(ageing), twice: before(ageing.saturating_mul(2)) }
+    }
+
+    /// The class that a request of this class counts as.
+    pub(super) fn class(&self, class: Class, arrived: Time) -> Class {
+        let by = |time: Option<Time>| time.is_some_and(|time| arrived <= time);
+        match class {
+            Class::Background if by(self.twice) => Class::Interactive,
+            Class::Background if by(self.once) => Class::Standard,
+            Class::Standard if by(self.once) => Class::Interactive,
+            unchanged => unchanged,
+        }
+    }
+
+    fn of(&self, request: &Waiting) -> Class {
+        self.class(request.class, request.arrived)
     }
 }
 
@@ -132,24 +143,27 @@ impl Queue {
     pub(super) fn next(
         &self,
         variant: VariantId,
-        now: Time,
-        ageing: Duration,
+        lifts: Lifts,
         allow: impl Fn(Class, u64) -> bool,
     ) -> Option<Waiting> {
-        let shares = self.variants.get(&variant)?.tenants.values();
-        let heads = shares.flat_map(|share| share.heads().map(move |head| (share, head)));
-        let ranked = heads.filter_map(|(share, head)| {
-            let class = head.effective(now, ageing);
-            let rank = (class, !head.retried, share.running > 0, share.tag, head.seq);
-            allow(class, head.seq).then_some((rank, head))
-        });
-        ranked.min_by_key(|(rank, _)| *rank).map(|(_, head)| *head)
+        let mut best: Option<((u8, u64, u64), &Waiting)> = None;
+        for share in self.variants.get(&variant)?.tenants.values() {
+            for head in share.heads() {
+                let class = lifts.of(head);
+                let coarse = (class as u8) << 2 | u8::from(!head.retried) << 1 | u8::from(share.running > 0);
+                let rank = (coarse, share.tag, head.seq);
+                if best.is_none_or(|(least, _)| rank < least) && allow(class, head.seq) {
+                    best = Some((rank, head));
+                }
+            }
+        }
+        best.map(|(_, head)| *head)
     }
 
     /// How urgent this variant is: the best effective class that waits for it, and the oldest request of that class.
-    pub(super) fn urgency(&self, variant: VariantId, now: Time, ageing: Duration) -> Option<(Class, u64)> {
+    pub(super) fn urgency(&self, variant: VariantId, lifts: Lifts) -> Option<(Class, u64)> {
         let shares = self.variants.get(&variant)?.tenants.values();
-        shares.flat_map(Share::heads).map(|head| (head.effective(now, ageing), head.seq)).min()
+        shares.flat_map(Share::heads).map(|head| (lifts.of(head), head.seq)).min()
     }
 
     /// Takes a request out because it starts: its tenant is charged.
@@ -162,9 +176,12 @@ impl Queue {
             share.tag = share.tag.saturating_add(cost(request));
             share.running += 1;
         }
-        // What the clock has overtaken says nothing any more: memory is bounded by who waits, runs or is ahead.
-        let clock = lines.clock;
-        lines.tenants.retain(|_, share| share.waits() || share.running > 0 || share.tag > clock);
+        // A tag that the clock has overtaken says nothing any more. Looking for them only when there may be many keeps
+        // this cheap and their memory bounded by who waits, runs or is ahead.
+        if lines.tenants.len() > 2 * (lines.waiting + lines.running) {
+            let clock = lines.clock;
+            lines.tenants.retain(|_, share| share.waits() || share.running > 0 || share.tag > clock);
+        }
     }
 
     /// A started request runs no more.
@@ -200,8 +217,8 @@ impl Queue {
     }
 
     /// How many requests of the same variant are more urgent, or as urgent and older.
-    pub(super) fn ahead(&self, variant: VariantId, request: &Waiting, now: Time, ageing: Duration) -> usize {
-        let rank = |r: &Waiting| (r.effective(now, ageing), r.seq);
+    pub(super) fn ahead(&self, variant: VariantId, request: &Waiting, lifts: Lifts) -> usize {
+        let rank = |r: &Waiting| (lifts.of(r), r.seq);
         self.all(variant).iter().filter(|other| rank(other) < rank(request)).count()
     }
 

@@ -5,11 +5,12 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::catalog::{Catalog, Prepared, Settings};
+use super::catalog::{Catalog, Prepared};
 use super::lanes::{fault, LaneSlot, Lanes, Phase};
 use super::requests::{Ending, Request};
 use super::Msg;
 use crate::clock::{Monotonic, Time};
+use crate::config::Config;
 use crate::error::{Code, Error};
 use crate::lane::{
     EventFn, Finish, FromLane, Gone, LaneEvent, LaneFactory, LaneId, Prompt, RequestId, Step, ToLane, Usage,
@@ -35,6 +36,8 @@ pub(super) struct Core {
     requests: BTreeMap<RequestId, Request>,
     /// Waiting for a lane to be gone.
     unload_replies: Vec<(VariantId, super::Reply<Result<(), Error>>)>,
+    /// Who asked for a load that waits for memory.
+    blocked: BTreeMap<VariantId, Vec<Box<dyn Sink>>>,
     /// CPU variants that died of an illegal instruction here.
     bad_kernels: BTreeSet<String>,
     totals: Totals,
@@ -45,16 +48,17 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub fn new(settings: Settings, factory: Box<dyn LaneFactory>, tx: Sender<Msg>) -> Self {
+    pub fn new(config: Config, factory: Box<dyn LaneFactory>, tx: Sender<Msg>) -> Self {
         let to_self = tx.clone();
         Core {
             clock: Monotonic::start(),
-            sched: Sched::new(settings.limits),
-            catalog: Catalog::new(settings),
+            sched: Sched::new(config.limits()),
+            catalog: Catalog::new(config),
             factory,
             lanes: Lanes::default(),
             requests: BTreeMap::new(),
             unload_replies: Vec::new(),
+            blocked: BTreeMap::new(),
             bad_kernels: BTreeSet::new(),
             totals: Totals::default(),
             last_fault: None,
@@ -84,13 +88,15 @@ impl Core {
         self.end();
     }
 
-    fn settings(&self) -> &Settings {
-        self.catalog.settings()
+    /// How often a busy worker beats, and how long it may make no progress.
+    fn patience(&self) -> (Duration, Duration) {
+        let worker = &self.catalog.config().worker;
+        (worker.heartbeat.0, worker.stall_timeout.0)
     }
 
     fn next_wakeup(&self) -> Option<Time> {
-        let s = self.settings();
-        [self.sched.next_timeout(), self.lanes.next_watch(s.heartbeat, s.stall_timeout), self.stop]
+        let (heartbeat, stall) = self.patience();
+        [self.sched.next_timeout(), self.lanes.next_watch(heartbeat, stall), self.stop]
             .into_iter()
             .flatten()
             .min()
@@ -101,7 +107,7 @@ impl Core {
         if self.sched.next_timeout().is_some_and(|t| t <= now) {
             self.event(Event::Tick);
         }
-        let (heartbeat, stall) = (self.settings().heartbeat, self.settings().stall_timeout);
+        let (heartbeat, stall) = self.patience();
         self.lanes.watch(heartbeat, stall, now);
     }
 
@@ -115,6 +121,10 @@ impl Core {
         let gone = || Error::new(Code::ShuttingDown, "the daemon is stopping");
         for (_, request) in std::mem::take(&mut self.requests) {
             request.fail(gone());
+        }
+        let watchers = std::mem::take(&mut self.lanes.by_id).into_values().flat_map(|l| l.watchers);
+        for mut watcher in watchers.chain(std::mem::take(&mut self.blocked).into_values().flatten()) {
+            let _ = watcher.push(Update::Failed(gone()));
         }
         for (_, reply) in self.unload_replies.drain(..) {
             reply(Ok(()));
@@ -133,9 +143,9 @@ impl Core {
             Msg::Lane(id, LaneEvent::Said(said)) => self.said(id, said),
             Msg::Lane(id, LaneEvent::Gone { why, last_words }) => self.gone(id, &why, last_words.as_deref()),
             Msg::Prepared(id, prepared) => self.prepared(id, *prepared),
-            Msg::Reload(settings) => {
-                let limits = settings.limits;
-                self.catalog.reload(*settings);
+            Msg::Reload(config) => {
+                let limits = config.limits();
+                self.catalog.reload(*config);
                 self.event(Event::Limits(limits));
             }
             Msg::ShutDown { grace } => {
@@ -160,7 +170,8 @@ impl Core {
         let now = self.clock.now();
         match action {
             Action::Load { lane, variant } => {
-                let slot = LaneSlot::new(variant, self.catalog.name(variant), now);
+                let mut slot = LaneSlot::new(variant, self.catalog.name(variant), now);
+                slot.watchers = self.blocked.remove(&variant).unwrap_or_default();
                 self.lanes.by_id.insert(lane, slot);
                 let tx = self.tx.clone();
                 let others = self.lanes.by_id.len() > 1;
@@ -218,7 +229,7 @@ impl Core {
 
     // --- clients ---
 
-    fn arrived(&mut self, peer: Peer, id: RequestId, mut spec: Generate, mut sink: Box<dyn Sink>) {
+    fn arrived(&mut self, peer: Peer, id: RequestId, spec: Generate, mut sink: Box<dyn Sink>) {
         self.totals.requests += 1;
         let resolved = match self.catalog.resolve(&spec.model) {
             Ok(r) => r,
@@ -228,7 +239,6 @@ impl Core {
                 return;
             }
         };
-        spec.max_tokens = spec.max_tokens.or(resolved.max_tokens);
         let prompt_bytes: usize = match &spec.prompt {
             Prompt::Text(t) => t.len(),
             Prompt::Chat(messages) => messages.iter().map(|m| m.content.len()).sum(),
@@ -236,12 +246,12 @@ impl Core {
         let prompt_tokens = u32::try_from(prompt_bytes / BYTES_PER_TOKEN).unwrap_or(u32::MAX);
         let class = spec.class;
         let answer_tokens = spec.max_tokens.unwrap_or(ASSUMED_ANSWER).min(ASSUMED_ANSWER);
-        let request = Request::new(id, peer, resolved.variant, resolved.name, spec, sink, self.clock.now());
+        let request = Request::new(id, peer, resolved, spec, sink, self.clock.now());
         let arrival = Arrival {
             id,
             tenant: request.tenant(),
             class,
-            variant: resolved.variant,
+            variant: request.variant,
             tokens: prompt_tokens.saturating_add(answer_tokens).max(1),
             deadline: request.deadline(),
         };
@@ -387,8 +397,16 @@ impl Core {
                 slot.lane = Some(self.factory.start(id, *config, Arc::clone(&self.lane_events)));
             }
             Prepared::Blocked(error) => {
-                self.retire(id);
-                self.event(Event::LoadBlocked { lane: id, error });
+                let Some(slot) = self.retire(id) else { return };
+                log::info!("{error}");
+                self.blocked.insert(slot.variant, slot.watchers);
+                self.event(Event::LoadBlocked { lane: id, error: error.clone() });
+                // With nothing on its way out there is nothing to wait for.
+                if !self.lanes.by_id.values().any(|l| l.phase == Phase::Stopping || !l.running.is_empty()) {
+                    for mut watcher in self.blocked.remove(&slot.variant).into_iter().flatten() {
+                        let _ = watcher.push(Update::Failed(error.clone()));
+                    }
+                }
             }
             Prepared::Failed(error) => {
                 self.load_failed(id, &error);

@@ -10,6 +10,7 @@
 mod api;
 mod catalog;
 mod core;
+mod cpu;
 mod lanes;
 mod requests;
 
@@ -22,6 +23,7 @@ use std::time::Duration;
 pub use api::*;
 
 
+use crate::config::Config;
 use crate::error::{Code, Error};
 use crate::lane::{LaneEvent, LaneFactory, LaneId, RequestId};
 
@@ -39,7 +41,7 @@ enum Msg {
     Status(Reply<Status>),
     Lane(LaneId, LaneEvent),
     Prepared(LaneId, Box<catalog::Prepared>),
-    Reload(Box<Settings>),
+    Reload(Box<Config>),
     ShutDown { grace: Duration },
 }
 
@@ -96,9 +98,9 @@ impl Handle {
         self.tell(Msg::Status(reply));
     }
 
-    /// Replaces the settings and scans the model folders again. Running lanes keep what they were started with.
-    pub fn reload(&self, settings: Settings) {
-        self.tell(Msg::Reload(Box::new(settings)));
+    /// Replaces the configuration and scans the model folders again. Running lanes keep what they were started with.
+    pub fn reload(&self, config: Config) {
+        self.tell(Msg::Reload(Box::new(config)));
     }
 
     /// Ends the service: queued requests are refused, running ones get `grace` to end, then everything is stopped.
@@ -124,14 +126,14 @@ impl Service {
     ///
     /// # Errors
     /// Where the system gives no thread.
-    pub fn start(settings: Settings, factory: Box<dyn LaneFactory>) -> std::io::Result<Service> {
+    pub fn start(config: Config, factory: Box<dyn LaneFactory>) -> std::io::Result<Service> {
         let (tx, rx) = channel();
         // Ids stay unique across restarts, so that a log line or a late DELETE never means another request.
         let next_id = Arc::new(AtomicU64::new(crate::clock::unix_seconds() << 20));
         let handle = Handle { tx: tx.clone(), next_id };
         let thread = thread::Builder::new()
             .name("service".into())
-            .spawn(move || core::Core::new(settings, factory, tx).run(&rx))?;
+            .spawn(move || core::Core::new(config, factory, tx).run(&rx))?;
         Ok(Service { handle, thread })
     }
 

@@ -9,6 +9,7 @@ use crate::clock::Time;
 use crate::error::{Code, Error};
 use crate::lane::{Finish, Job, LaneId, LaneInfo, RequestId, Tenant, Usage};
 use crate::sched::VariantId;
+use super::catalog::Resolved;
 use crate::service::api::{request_name, Generate, Outcome, Peer, Receipt, Sink, SinkClosed, Update};
 
 /// Why a request is being stopped while its lane still works on it.
@@ -38,6 +39,7 @@ pub(super) struct Request {
     pub retries: u32,
     pub ending: Option<Ending>,
     told_started: bool,
+    default_max_tokens: u32,
     spec: Generate,
     sink: Box<dyn Sink>,
 }
@@ -46,8 +48,7 @@ impl Request {
     pub fn new(
         id: RequestId,
         peer: Peer,
-        variant: VariantId,
-        model: String,
+        resolved: Resolved,
         spec: Generate,
         sink: Box<dyn Sink>,
         now: Time,
@@ -55,8 +56,8 @@ impl Request {
         Request {
             id,
             peer,
-            variant,
-            model,
+            variant: resolved.variant,
+            model: resolved.name,
             arrived: now,
             started: None,
             lane: None,
@@ -64,6 +65,7 @@ impl Request {
             retries: 0,
             ending: None,
             told_started: false,
+            default_max_tokens: resolved.max_tokens,
             spec,
             sink,
         }
@@ -85,7 +87,8 @@ impl Request {
             prompt: self.spec.prompt.clone(),
             sampling: self.spec.sampling.clone(),
             stop: self.spec.stop.clone(),
-            max_tokens: self.spec.max_tokens,
+            max_tokens: self.spec.max_tokens.or(Some(self.default_max_tokens)),
+            strict: self.spec.max_tokens.is_some(),
         }
     }
 

@@ -87,6 +87,7 @@ mod tests {
             sampling: Sampling { seed: Some(1), logit_bias: vec![(3, -100.0)], ..Sampling::default() },
             stop: vec!["\n".into()],
             max_tokens: Some(5),
+            strict: true,
         }))
     }
 

@@ -55,7 +55,7 @@ impl Daemon {
             .arg(dir.path().join("state"))
             .args(models.iter().flat_map(|m| ["--models".as_ref(), m.as_os_str()]))
             .env("NOTIFY_SOCKET", &notify)
-            .env("RUST_LOG", "debug")
+            .env("WATTLM_LOG", "wattlm=debug")
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

@@ -1,0 +1,227 @@
+#!/usr/bin/env python3
+"""Decode and prefill speed of wattlmd, through its socket, beside llama.cpp's own programs on the same file.
+
+Each round runs every program once, in turn, so that a noisy machine disturbs all alike; the table shows medians and
+wattlm's ratio to each peer. What is compared: the same GGUF file, the same number of threads, prefill of a prompt of
+about --prompt tokens that no cache has seen, and decoding of --generate tokens after a short prompt, greedy, with
+end-of-generation tokens suppressed. wattlm is timed at the client's end of the socket: from sending the request to
+the first token (prefill), and from the first token to the last (decode). llama-bench and llama-server report their
+own times. Only the standard library is used.
+
+    benches/vs-llama.py --model qwen.gguf --llama-bench llama-bench --llama-server llama-server
+
+Peers may be any command (a chroot, a container); name the file as they see it with --peer-model. Which CPU kernels a
+program loads decides more than anything else: compare like with like (`wattlm status` and the peers' logs tell).
+"""
+
+import argparse
+import http.client
+import json
+import os
+import random
+import shlex
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket."""
+
+    def __init__(self, path):
+        super().__init__("localhost", timeout=600)
+        self.path = path
+
+    def connect(self):
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self.path)
+
+
+def words(n, seed):
+    """A prompt of n random words; with a byte-level vocabulary each is a few tokens."""
+    rng = random.Random(seed)
+    return " ".join("".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(4)) for _ in range(n))
+
+
+class Wattlm:
+    """A daemon of our own with one slot, on a private socket."""
+
+    def __init__(self, args):
+        self.dir = tempfile.TemporaryDirectory()
+        base = Path(self.dir.name)
+        self.socket = str(base / "s")
+        models = base / "models"
+        models.mkdir()
+        (models / Path(args.model).name).symlink_to(Path(args.model).resolve())
+        config = base / "wattlm.toml"
+        config.write_text(
+            f"[models]\ncontext = {args.prompt + args.generate + 512}\nslots = 1\nidle_unload = '0'\n"
+            f"[cpu]\nthreads = {args.threads}\nprefill_chunk = 512\n"
+        )
+        self.daemon = subprocess.Popen(
+            [args.wattlmd, "--config", config, "--socket", self.socket, "--models", models, "--state", base / "state"],
+            stderr=open(base / "log", "w"),
+        )
+        while not os.path.exists(self.socket):
+            if self.daemon.poll() is not None:
+                sys.exit((base / "log").read_text())
+            time.sleep(0.01)
+        self.words = args.prompt // 4
+        # How many words make the wanted number of tokens, and which tokens end an answer.
+        tokens = self.ask(words(self.words, 0), 1)["usage"]["prompt_tokens"]
+        self.words = max(1, round(self.words * args.prompt / tokens))
+        self.status = self.get("/wattlm/v1/status")
+
+    def get(self, path):
+        c = UnixConnection(self.socket)
+        c.request("GET", path)
+        return json.loads(c.getresponse().read())
+
+    def ask(self, prompt, n):
+        c = UnixConnection(self.socket)
+        body = {"prompt": prompt, "max_tokens": n, "temperature": 0, "stream": True, "ignore_eos": True,
+                "stream_options": {"include_usage": True}}
+        start = time.monotonic()
+        c.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
+        response = c.getresponse()
+        if response.status != 200:
+            sys.exit(f"wattlmd: {response.read().decode()}")
+        first = last = None
+        final = {}
+        for line in response:
+            if not line.startswith(b"data: {"):
+                continue
+            event = json.loads(line[6:])
+            if "error" in event:
+                sys.exit(f"wattlmd: {event}")
+            if any(choice.get("text") for choice in event["choices"]):
+                last = time.monotonic()
+                first = first or last
+            if event.get("usage"):
+                final = event
+        return {"usage": final["usage"], "wattlm": final["wattlm"], "first": first - start, "rest": last - first}
+
+    def run(self, args, round_):
+        long = self.ask(words(self.words, 2 * round_ + 1), 1)
+        short = self.ask(words(2, 2 * round_ + 2), args.generate)
+        new = long["usage"]["prompt_tokens"] - long["usage"]["prompt_tokens_details"]["cached_tokens"]
+        decoded = short["wattlm"]["decode_tokens_per_s"]
+        return {"prefill": new / long["first"], "decode": (short["usage"]["completion_tokens"] - 1) / short["rest"],
+                "decode (in the worker)": decoded}
+
+    def close(self):
+        self.daemon.terminate()
+        self.daemon.wait()
+
+
+class LlamaBench:
+    """llama-bench, started anew each round as it is meant to be."""
+
+    def __init__(self, args):
+        self.command = shlex.split(args.llama_bench)
+
+    def run(self, args, _round):
+        base = [*self.command, "-m", args.peer_model, "-t", str(args.threads), "-r", "1", "-o", "json", "-ngl", "0"]
+        out = subprocess.run([*base, "-p", str(args.prompt), "-n", str(args.generate)],
+                             check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+        result = {}
+        for row in json.loads(out):
+            result["prefill" if row["n_prompt"] else "decode"] = row["avg_ts"]
+        return result
+
+    def close(self):
+        pass
+
+
+class LlamaServer:
+    """llama-server with one slot, on a loopback port the kernel chose."""
+
+    def __init__(self, args):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            self.port = s.getsockname()[1]
+        command = [*shlex.split(args.llama_server), "-m", args.peer_model, "-t", str(args.threads), "-np", "1",
+                   "-c", str(args.prompt + args.generate + 512), "--host", "127.0.0.1", "--port", str(self.port)]
+        self.server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while True:
+            try:
+                if self.call("GET", "/health", None).get("status") == "ok":
+                    return
+            except OSError:
+                pass
+            if self.server.poll() is not None:
+                sys.exit("llama-server ended")
+            time.sleep(0.1)
+
+    def call(self, method, path, body):
+        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
+        c.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"})
+        return json.loads(c.getresponse().read())
+
+    def ask(self, prompt, n):
+        return self.call("POST", "/completion", {"prompt": prompt, "n_predict": n, "temperature": 0,
+                                                 "cache_prompt": False, "ignore_eos": True})["timings"]
+
+    def run(self, args, round_):
+        long = self.ask(words(args.words, 2 * round_ + 1), 1)
+        short = self.ask(words(2, 2 * round_ + 2), args.generate)
+        return {"prefill": long["prompt_per_second"], "decode": short["predicted_per_second"]}
+
+    def close(self):
+        self.server.terminate()
+        self.server.wait()
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--model", required=True)
+    p.add_argument("--peer-model", help="the file as the peers see it")
+    p.add_argument("--wattlmd", default=ROOT / "target/release/wattlmd")
+    p.add_argument("--llama-bench")
+    p.add_argument("--llama-server")
+    p.add_argument("--threads", type=int, default=os.cpu_count())
+    p.add_argument("--prompt", type=int, default=512)
+    p.add_argument("--generate", type=int, default=128)
+    p.add_argument("--rounds", type=int, default=5)
+    p.add_argument("--json", action="store_true")
+    args = p.parse_args()
+    args.peer_model = args.peer_model or args.model
+
+    programs = {"wattlm": Wattlm(args)}
+    args.words = programs["wattlm"].words
+    if args.llama_bench:
+        programs["llama-bench"] = LlamaBench(args)
+    if args.llama_server:
+        programs["llama-server"] = LlamaServer(args)
+    rounds = []
+    try:
+        for i in range(args.rounds):
+            rounds.append({name: program.run(args, i) for name, program in programs.items()})
+            print(f"round {i + 1} of {args.rounds}", file=sys.stderr)
+    finally:
+        for program in programs.values():
+            program.close()
+
+    median = {name: {k: statistics.median(r[name][k] for r in rounds) for k in rounds[0][name]} for name in programs}
+    kernels = programs["wattlm"].status["lanes"][0]["kernels"]
+    if args.json:
+        print(json.dumps({"model": Path(args.model).name, "threads": args.threads, "kernels": kernels,
+                          "load": os.getloadavg(), "median": median, "rounds": rounds}))
+        return
+    print(f"{Path(args.model).name}, {args.threads} threads, wattlm's kernels: {kernels}; "
+          f"load average {os.getloadavg()[0]:.1f}; medians of {args.rounds} rounds, tokens/s")
+    for what in ("prefill", "decode"):
+        ours = median["wattlm"][what]
+        peers = "  ".join(f"{n} {m[what]:.1f} (ratio {ours / m[what]:.3f})" for n, m in median.items() if n != "wattlm")
+        print(f"{what:8} wattlm {ours:.1f}  {peers}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+//! Chooses the CPU kernels: the best module for this CPU among those in one folder.
+//!
+//! ggml ships its CPU kernels as one module per family of CPUs. Each can say how well it fits; the best that is not
+//! excluded is loaded, for the rest of the process' life. Only the folder that the configuration names is looked
+//! at. A GPU's module will be loaded from the same folder, beside the CPU's; a CPU lane needs none.
+
+use std::path::{Path, PathBuf};
+
+use parking_lot::Mutex;
+
+use super::llama::modules;
+use crate::error::{Code, Error, Result};
+
+/// The CPU kernels in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cpu {
+    /// The variant, e.g. `zen4`; `default` where only one was built.
+    pub variant: String,
+    /// What the kernels use, e.g. `AVX2`.
+    pub features: Vec<String>,
+}
+
+impl Cpu {
+    /// `zen4 (AVX2, AVX512)`.
+    pub fn describe(&self) -> String {
+        match self.features.as_slice() {
+            [] => self.variant.clone(),
+            features => format!("{} ({})", self.variant, features.join(", ")),
+        }
+    }
+}
+
+/// The name of a build's only variant, in `libggml-cpu.so`.
+const DEFAULT: &str = "default";
+
+/// The variant that this process has loaded. A module cannot be exchanged while models use it.
+static LOADED: Mutex<Option<String>> = Mutex::new(None);
+
+/// Loads the best CPU module of `dir` that is not in `excluded`.
+pub fn load_cpu(dir: &Path, excluded: &[String]) -> Result<Cpu> {
+    let mut loaded = LOADED.lock();
+    if let Some(variant) = loaded.as_ref().filter(|_| modules::cpu_loaded()) {
+        if excluded.contains(variant) {
+            return Err(Error::new(
+                Code::ModelLoadFailed,
+                format!("this process already runs the excluded CPU variant {variant}; restart it"),
+            ));
+        }
+        return Ok(Cpu { variant: variant.clone(), features: modules::cpu_features() });
+    }
+    let found = list(dir).map_err(|e| {
+        Error::new(
+            Code::ModelLoadFailed,
+            format!("cannot read the folder of backend modules {}: {e}; check the installation", dir.display()),
+        )
+    })?;
+    let mut notes = Vec::new();
+    for (variant, path) in rank(found, excluded, modules::score, &mut notes) {
+        match modules::load(&path) {
+            Ok(()) => {
+                *loaded = Some(variant.clone());
+                return Ok(Cpu { variant, features: modules::cpu_features() });
+            }
+            Err(why) => notes.push(format!("{variant}: {why}")),
+        }
+    }
+    let mut message = format!(
+        "no usable CPU module (libggml-cpu-*.so) in {}: install the modules of this wattlm there",
+        dir.display()
+    );
+    if !notes.is_empty() {
+        message.push_str(&format!(" ({})", notes.join("; ")));
+    }
+    Err(Error::new(Code::ModelLoadFailed, message))
+}
+
+/// Variants and files in the folder, in the order of their names.
+fn list(dir: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        if let Some(variant) = variant_of(name) {
+            found.push((variant.to_string(), path));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn variant_of(file: &str) -> Option<&str> {
+    match file.strip_prefix("libggml-cpu")?.strip_suffix(".so")? {
+        "" => Some(DEFAULT),
+        rest => rest.strip_prefix('-').filter(|v| !v.is_empty()),
+    }
+}
+
+/// What may be loaded, best first. A build with a single module need not be able to score itself: it comes last.
+fn rank(
+    found: Vec<(String, PathBuf)>,
+    excluded: &[String],
+    score: impl Fn(&Path) -> Result<i32, String>,
+    notes: &mut Vec<String>,
+) -> Vec<(String, PathBuf)> {
+    let mut scored = Vec::new();
+    for (variant, path) in found {
+        if excluded.contains(&variant) {
+            notes.push(format!("{variant}: excluded, it failed here before"));
+            continue;
+        }
+        match score(&path) {
+            Ok(0) => notes.push(format!("{variant}: this CPU lacks what it needs")),
+            Ok(score) => scored.push((score, variant, path)),
+            Err(_) if variant == DEFAULT => scored.push((i32::MIN, variant, path)),
+            Err(why) => notes.push(format!("{variant}: {why}")),
+        }
+    }
+    scored.sort_by_key(|(score, ..)| std::cmp::Reverse(*score));
+    scored.into_iter().map(|(_, variant, path)| (variant, path)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files(variants: &[&str]) -> Vec<(String, PathBuf)> {
+        variants.iter().map(|v| (v.to_string(), PathBuf::from(v))).collect()
+    }
+
+    fn names(ranked: Vec<(String, PathBuf)>) -> Vec<String> {
+        ranked.into_iter().map(|(v, _)| v).collect()
+    }
+
+    fn score(path: &Path) -> Result<i32, String> {
+        match path.to_str() {
+            Some("haswell") => Ok(64),
+            Some("zen4") => Ok(1024),
+            Some("x64") => Ok(1),
+            Some("sapphirerapids") => Ok(0),
+            _ => Err("no symbol".into()),
+        }
+    }
+
+    #[test]
+    fn best_first_and_what_does_not_fit_is_left_out() {
+        let mut notes = Vec::new();
+        let ranked = rank(files(&["haswell", "sapphirerapids", "x64", "zen4", "broken"]), &[], score, &mut notes);
+        assert_eq!(names(ranked), ["zen4", "haswell", "x64"]);
+        assert_eq!(notes.len(), 2, "{notes:?}");
+    }
+
+    #[test]
+    fn an_excluded_variant_is_never_opened() {
+        let ranked = rank(
+            files(&["zen4", "x64"]),
+            &["zen4".to_string()],
+            |p| {
+                assert_ne!(p, Path::new("zen4"));
+                score(p)
+            },
+            &mut Vec::new(),
+        );
+        assert_eq!(names(ranked), ["x64"]);
+    }
+
+    #[test]
+    fn a_single_module_needs_no_score_and_comes_last() {
+        assert_eq!(names(rank(files(&[DEFAULT, "x64"]), &[], score, &mut Vec::new())), ["x64", DEFAULT]);
+    }
+
+    #[test]
+    fn file_names() {
+        assert_eq!(variant_of("libggml-cpu-armv8.2_2.so"), Some("armv8.2_2"));
+        assert_eq!(variant_of("libggml-cpu.so"), Some(DEFAULT));
+        for other in ["libggml-base.so.0", "libggml-vulkan.so", "libggml-cpu-.so", "libggml-cpu-x64.so.bak"] {
+            assert_eq!(variant_of(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn an_empty_folder_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        if modules::cpu_loaded() {
+            return;
+        }
+        let e = load_cpu(dir.path(), &[]).unwrap_err();
+        assert_eq!(e.code, Code::ModelLoadFailed);
+        assert!(e.message.contains(&dir.path().display().to_string()), "{e}");
+        let e = load_cpu(&dir.path().join("none"), &[]).unwrap_err();
+        assert!(e.message.contains("cannot read"), "{e}");
+    }
+}

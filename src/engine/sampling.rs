@@ -1,0 +1,239 @@
+//! How the next token is chosen from the logits.
+//!
+//! llama.cpp's samplers in llama.cpp's usual order: logit bias, penalties, top-k, top-p, min-p, temperature, and a
+//! draw with the request's seed. Temperature 0 takes the most likely token after bias and penalties.
+//!
+//! Two windows, because two conventions meet. Frequency and presence penalties are OpenAI's: they count tokens of the
+//! answer, all of it, and never of the prompt. The repeat penalty is llama.cpp's: the last 64 tokens, of which the
+//! prompt's end is a part at first.
+
+use llama_cpp_2::sampling::LlamaSampler;
+use llama_cpp_2::token::data::LlamaTokenData;
+use llama_cpp_2::token::data_array::LlamaTokenDataArray;
+use llama_cpp_2::token::LlamaToken;
+
+use super::llama::Token;
+use crate::error::{Code, Error, Result};
+use crate::lane::Sampling;
+
+/// llama.cpp's default `penalty_last_n`.
+const REPEAT_WINDOW: usize = 64;
+/// Below this a temperature would divide logits into infinities, and the draw is certain anyway.
+const GREEDY_BELOW: f32 = 1e-4;
+/// llama.cpp takes this seed for "draw one"; a client that sends it wants it like any other.
+const RESERVED_SEED: u32 = u32::MAX;
+
+/// Candidates, kept between calls to save an allocation of the vocabulary's size.
+pub type Scratch = LlamaTokenDataArray;
+
+/// An empty [`Scratch`].
+pub fn scratch() -> Scratch {
+    LlamaTokenDataArray::new(Vec::new(), false)
+}
+
+/// The state of one request's sampling.
+pub struct Sampler {
+    bias: Vec<(usize, f32)>,
+    penalties: Vec<LlamaSampler>,
+    /// `None`: greedy.
+    draw: Option<LlamaSampler>,
+}
+
+impl Sampler {
+    /// `answer` is the most tokens that will be sampled; `seed` is used if the request has none.
+    pub fn new(sampling: &Sampling, n_vocab: u32, prompt: &[Token], answer: u32, seed: u32) -> Result<Sampler> {
+        let bad = |what: &str, at: &str| Error::new(Code::InvalidRequest, what).at(at);
+        let mut bias = Vec::with_capacity(sampling.logit_bias.len());
+        for &(token, value) in &sampling.logit_bias {
+            let index = usize::try_from(token).ok().filter(|&i| i < n_vocab as usize);
+            let index = index.ok_or_else(|| {
+                bad(&format!("token {token} is not in the vocabulary (0 to {})", n_vocab - 1), "logit_bias")
+            })?;
+            if !value.is_finite() {
+                return Err(bad("a logit bias must be a finite number", "logit_bias"));
+            }
+            bias.push((index, value));
+        }
+        let (frequency, presence, repeat) =
+            (sampling.frequency_penalty, sampling.presence_penalty, sampling.repeat_penalty);
+        if !(frequency.is_finite() && presence.is_finite() && repeat.is_finite() && repeat > 0.0) {
+            return Err(bad("penalties must be finite, and the repeat penalty above 0", "repeat_penalty"));
+        }
+        let vocab = i32::try_from(n_vocab).unwrap_or(i32::MAX);
+        let mut penalties = Vec::new();
+        if repeat != 1.0 {
+            let mut sampler = LlamaSampler::penalties(vocab, REPEAT_WINDOW as i32, repeat, 0.0, 0.0);
+            for &token in &prompt[prompt.len().saturating_sub(REPEAT_WINDOW)..] {
+                accept(&mut sampler, token)?;
+            }
+            penalties.push(sampler);
+        }
+        if frequency != 0.0 || presence != 0.0 {
+            let window = i32::try_from(answer.max(1)).unwrap_or(i32::MAX);
+            penalties.push(LlamaSampler::penalties(vocab, window, 1.0, frequency, presence));
+        }
+        if !sampling.temperature.is_finite() || sampling.temperature < 0.0 {
+            return Err(bad("the temperature must be 0 or more", "temperature"));
+        }
+        let draw = (sampling.temperature >= GREEDY_BELOW).then(|| {
+            let mut stages = Vec::new();
+            stages.extend(sampling.top_k.map(|k| LlamaSampler::top_k(i32::try_from(k).unwrap_or(i32::MAX))));
+            stages.extend(sampling.top_p.filter(|p| *p < 1.0).map(|p| LlamaSampler::top_p(p, 1)));
+            stages.extend(sampling.min_p.filter(|p| *p > 0.0).map(|p| LlamaSampler::min_p(p, 1)));
+            stages.push(LlamaSampler::temp(sampling.temperature));
+            stages.push(LlamaSampler::dist(match sampling.seed.unwrap_or(seed) {
+                RESERVED_SEED => RESERVED_SEED - 1,
+                seed => seed,
+            }));
+            LlamaSampler::chain(stages, true)
+        });
+        Ok(Sampler { bias, penalties, draw })
+    }
+
+    /// Chooses the next token, and remembers it.
+    pub fn sample(&mut self, logits: &[f32], scratch: &mut Scratch) -> Result<Token> {
+        // llama.cpp's draw has no answer to a NaN, and nothing good comes after one.
+        if logits.iter().any(|l| l.is_nan()) || !logits.iter().any(|l| l.is_finite()) {
+            return Err(Error::new(
+                Code::EngineFailed,
+                "the model computed no usable logits (NaN): its file or these kernels are broken; try another variant",
+            ));
+        }
+        if self.draw.is_none() && self.penalties.is_empty() && self.bias.is_empty() {
+            return Ok(argmax(logits.iter().copied()) as Token);
+        }
+        scratch.data.clear();
+        scratch.data.extend(logits.iter().zip(0..).map(|(&l, i)| LlamaTokenData::new(LlamaToken(i), l, 0.0)));
+        scratch.selected = None;
+        scratch.sorted = false;
+        for &(i, bias) in &self.bias {
+            if let Some(candidate) = scratch.data.get_mut(i) {
+                candidate.set_logit(candidate.logit() + bias);
+            }
+        }
+        for penalty in &mut self.penalties {
+            scratch.apply_sampler(penalty);
+        }
+        let token = match &mut self.draw {
+            None => argmax(scratch.data.iter().map(LlamaTokenData::logit)) as Token,
+            Some(chain) => {
+                scratch.apply_sampler(chain);
+                let token = scratch.selected_token();
+                let LlamaToken(token) =
+                    token.ok_or_else(|| Error::new(Code::EngineFailed, "the sampler selected no token"))?;
+                accept(chain, token)?;
+                token
+            }
+        };
+        for penalty in &mut self.penalties {
+            accept(penalty, token)?;
+        }
+        Ok(token)
+    }
+}
+
+/// `try_accept` reports what `accept` would end the process for.
+fn accept(sampler: &mut LlamaSampler, token: Token) -> Result<()> {
+    sampler
+        .try_accept(LlamaToken(token))
+        .map_err(|e| Error::new(Code::EngineFailed, format!("the sampler did not accept token {token}: {e}")))
+}
+
+/// The first of the largest.
+fn argmax(logits: impl Iterator<Item = f32>) -> usize {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (i, logit) in logits.enumerate() {
+        if logit > best.1 {
+            best = (i, logit);
+        }
+    }
+    best.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LOGITS: [f32; 5] = [0.0, 1.0, 3.0, 2.0, -1.0];
+
+    fn sampling() -> Sampling {
+        Sampling { temperature: 0.0, ..Sampling::default() }
+    }
+
+    fn draw(sampling: &Sampling, prompt: &[Token], n: usize) -> Vec<Token> {
+        let mut sampler = Sampler::new(sampling, 5, prompt, n as u32, 7).unwrap();
+        let mut scratch = scratch();
+        (0..n).map(|_| sampler.sample(&LOGITS, &mut scratch).unwrap()).collect()
+    }
+
+    #[test]
+    fn greedy_is_the_largest_after_bias() {
+        assert_eq!(draw(&sampling(), &[], 3), [2, 2, 2]);
+        let biased = Sampling { logit_bias: vec![(2, -100.0), (4, 6.5)], ..sampling() };
+        assert_eq!(draw(&biased, &[], 1), [4]);
+    }
+
+    #[test]
+    fn frequency_counts_and_presence_does_not() {
+        // 3.0, then 3.0 - 0.6 = 2.4, then 3.0 - 1.2 = 1.8 < 2.0.
+        let frequency = Sampling { frequency_penalty: 0.6, ..sampling() };
+        assert_eq!(draw(&frequency, &[2, 2, 2], 4), [2, 2, 3, 2]);
+        let presence = Sampling { presence_penalty: 0.6, ..sampling() };
+        assert_eq!(draw(&presence, &[], 4), [2, 2, 2, 2]);
+    }
+
+    #[test]
+    fn the_repeat_penalty_sees_the_end_of_the_prompt() {
+        let repeat = Sampling { repeat_penalty: 2.0, ..sampling() };
+        assert_eq!(draw(&repeat, &[2], 1), [3]);
+        let long: Vec<Token> = std::iter::once(2).chain(std::iter::repeat_n(0, REPEAT_WINDOW)).collect();
+        assert_eq!(draw(&repeat, &long, 1), [2]);
+    }
+
+    #[test]
+    fn a_seed_repeats_and_seeds_differ() {
+        let with = |seed| Sampling { seed: Some(seed), ..Sampling::default() };
+        assert_eq!(draw(&with(1), &[], 50), draw(&with(1), &[], 50));
+        assert_ne!(draw(&with(1), &[], 50), draw(&with(2), &[], 50));
+        assert_eq!(draw(&with(u32::MAX), &[], 50), draw(&with(u32::MAX), &[], 50));
+        // Without a seed, the one that was drawn.
+        assert_eq!(draw(&Sampling::default(), &[], 50), draw(&with(7), &[], 50));
+    }
+
+    #[test]
+    fn truncation_leaves_only_the_likely() {
+        for narrow in [
+            Sampling { top_k: Some(1), ..Sampling::default() },
+            Sampling { top_p: Some(0.01), ..Sampling::default() },
+            Sampling { min_p: Some(1.0), ..Sampling::default() },
+            Sampling { temperature: 0.001, ..Sampling::default() },
+        ] {
+            assert_eq!(draw(&narrow, &[], 20), [2; 20], "{narrow:?}");
+        }
+    }
+
+    #[test]
+    fn broken_logits_are_an_error_and_no_abort() {
+        let mut scratch = scratch();
+        for sampling in [sampling(), Sampling::default()] {
+            let mut sampler = Sampler::new(&sampling, 3, &[], 8, 7).unwrap();
+            for logits in [[f32::NAN, 1.0, 2.0], [f32::NEG_INFINITY; 3], [f32::INFINITY; 3]] {
+                assert_eq!(sampler.sample(&logits, &mut scratch).unwrap_err().code, Code::EngineFailed);
+            }
+        }
+    }
+
+    #[test]
+    fn bad_parameters_name_their_field() {
+        for (sampling, field) in [
+            (Sampling { logit_bias: vec![(5, 1.0)], ..sampling() }, "logit_bias"),
+            (Sampling { logit_bias: vec![(-1, 1.0)], ..sampling() }, "logit_bias"),
+            (Sampling { logit_bias: vec![(1, f32::NAN)], ..sampling() }, "logit_bias"),
+            (Sampling { repeat_penalty: 0.0, ..sampling() }, "repeat_penalty"),
+            (Sampling { temperature: f32::NAN, ..sampling() }, "temperature"),
+        ] {
+            let e = Sampler::new(&sampling, 5, &[], 8, 7).err().unwrap();
+            assert_eq!((e.code, e.param.as_deref()), (Code::InvalidRequest, Some(field)));
+        }
+    }
+}

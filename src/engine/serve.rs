@@ -1,0 +1,442 @@
+//! The lane's loop: hear, admit, step, tell.
+//!
+//! Continuous batching: requests join and leave between steps, and every step serves all that run. One thread does
+//! it all. What always holds: every `Start` is answered by exactly one `Done`, whatever happens in between; a step
+//! never decodes outside its reservations; nothing runs while nobody asks.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::cells::Cells;
+use super::llama::{Batch, Context, Decoded, Model, Token};
+use super::mailbox::Mailbox;
+use super::plan::{self, Limits, Work};
+use super::sampling::{self, Sampler};
+use super::slots::Slot;
+use super::template::ChatTemplate;
+use super::text::TextStream;
+use super::threads::Threads;
+use super::{Hooks, OutFn};
+use crate::error::{Code, Error, Result};
+use crate::lane::{Finish, FromLane, Job, LaneConfig, Prompt, RequestId, Step, StepPart, ToLane, Usage};
+
+/// Cells that an answer without `max_tokens` asks for at a time.
+const GROWTH: u32 = 256;
+
+/// A request that waits for cells.
+struct Waiting {
+    job: Box<Job>,
+    prompt: Vec<Token>,
+    /// Most tokens, prompt and answer.
+    limit: u32,
+    /// Cells to reserve at first.
+    need: u32,
+}
+
+/// Everything a lane needs to serve.
+pub struct Server {
+    pub model: Arc<Model>,
+    pub context: Context,
+    pub threads: Threads,
+    pub mail: std::rc::Rc<Mailbox>,
+    pub out: OutFn,
+    pub template: Option<Result<ChatTemplate>>,
+    pub cells: Cells,
+    pub slots: Vec<Slot>,
+    pub limits: Limits,
+    /// Cells of the cache.
+    pub n_ctx: u32,
+    /// Longest request: the cache, or what the model was trained for.
+    pub longest: u32,
+    /// Requests that run at once.
+    pub n_slots: u32,
+    waiting: VecDeque<Waiting>,
+    batch: Batch,
+    scratch: sampling::Scratch,
+    /// Where the next step begins to serve prompts.
+    turn: usize,
+    /// State of the generator of seeds for requests without one.
+    seeds: u64,
+}
+
+impl Server {
+    #[allow(clippy::too_many_arguments)]
+    pub fn new(
+        config: &LaneConfig,
+        model: Arc<Model>,
+        context: Context,
+        threads: Threads,
+        mail: std::rc::Rc<Mailbox>,
+        out: OutFn,
+        template: Option<Result<ChatTemplate>>,
+        sequences: u32,
+        seeds: u64,
+    ) -> Server {
+        let trained = model.n_ctx_train();
+        Server {
+            cells: Cells::new(config.n_ctx, sequences, !model.is_recurrent()),
+            slots: Vec::new(),
+            limits: Limits {
+                chunk: config.prefill_chunk,
+                chunk_shared: config.prefill_chunk_shared,
+                batch: context.n_batch() as u32,
+            },
+            n_ctx: config.n_ctx,
+            longest: if trained == 0 { config.n_ctx } else { config.n_ctx.min(trained) },
+            n_slots: config.slots,
+            waiting: VecDeque::new(),
+            batch: Batch::default(),
+            scratch: sampling::scratch(),
+            turn: 0,
+            seeds,
+            model,
+            context,
+            threads,
+            mail,
+            out,
+            template,
+        }
+    }
+
+    /// Serves until told to quit, or until nobody is there to tell.
+    pub fn run(mut self, hooks: &Hooks) {
+        while !self.mail.quit() {
+            while let Some(msg) = self.mail.next() {
+                self.hear(msg);
+            }
+            self.retire();
+            self.admit();
+            hooks.busy.store(!self.slots.is_empty(), Ordering::Release);
+            if self.slots.is_empty() {
+                self.mail.wait();
+            } else {
+                self.step();
+                self.retire();
+            }
+        }
+        self.shut_down();
+        hooks.busy.store(false, Ordering::Release);
+    }
+
+    /// Answers what still runs or waits.
+    fn shut_down(&mut self) {
+        while let Some(msg) = self.mail.next() {
+            self.hear(msg);
+        }
+        for slot in &mut self.slots {
+            slot.end(Ok(Finish::Cancelled));
+        }
+        self.retire();
+        for waiting in std::mem::take(&mut self.waiting) {
+            self.done(waiting.job.id, Ok(Finish::Cancelled), Usage::default());
+        }
+    }
+
+    fn hear(&mut self, msg: ToLane) {
+        match msg {
+            ToLane::Start(job) => {
+                let id = job.id;
+                match self.prepare(job) {
+                    Ok(waiting) => self.waiting.push_back(waiting),
+                    Err(e) => self.done(id, Err(e), Usage::default()),
+                }
+            }
+            ToLane::Cancel(id) => {
+                if let Some(slot) = self.slots.iter_mut().find(|s| s.id == id) {
+                    slot.end(Ok(Finish::Cancelled));
+                } else if let Some(i) = self.waiting.iter().position(|w| w.job.id == id) {
+                    self.waiting.remove(i);
+                    self.done(id, Ok(Finish::Cancelled), Usage::default());
+                }
+            }
+            ToLane::SetThreads(n) => self.threads.set(n, &mut self.context),
+            // The mailbox has noted it; a second `Load` has no meaning.
+            ToLane::Quit | ToLane::Load(_) => {}
+        }
+    }
+
+    /// Tokenizes a request and checks that it can ever run.
+    fn prepare(&self, job: Box<Job>) -> Result<Waiting> {
+        let prompt = self.tokenize(&job.prompt)?;
+        let len = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
+        if len == 0 {
+            return Err(Error::new(
+                Code::InvalidRequest,
+                "the prompt is empty and this model has no token to begin with",
+            )
+            .at("prompt"));
+        }
+        let longest = self.longest;
+        let too_long = |message| Err(Error::new(Code::ContextLengthExceeded, message));
+        if len >= longest {
+            return too_long(format!(
+                "the prompt has {len} tokens and the context holds {longest}, the answer included: shorten the prompt, \
+                 or give the model a larger context"
+            ));
+        }
+        let limit = match job.max_tokens {
+            Some(max) if len.saturating_add(max) > longest => {
+                return too_long(format!(
+                    "the prompt's {len} tokens and max_tokens {max} do not fit the context of {longest}: lower \
+                     max_tokens to {} or shorten the prompt",
+                    longest - len
+                ));
+            }
+            Some(max) => len + max,
+            None => longest,
+        };
+        // With `max_tokens` all cells are reserved at once, so that the answer cannot run out of them. Without, a fair
+        // share; more is asked for on the way.
+        let need = match job.max_tokens {
+            Some(_) => limit,
+            None => limit.min((len + GROWTH).max(self.n_ctx / self.n_slots.max(1))),
+        };
+        Ok(Waiting { job, prompt, limit, need })
+    }
+
+    fn tokenize(&self, prompt: &Prompt) -> Result<Vec<Token>> {
+        let failed = |e| Error::new(Code::InvalidRequest, format!("cannot tokenize the prompt: {e}")).at("prompt");
+        match prompt {
+            Prompt::Text(text) => self.model.tokenize(text, true, false).map_err(failed),
+            Prompt::Chat(messages) => {
+                let template = match &self.template {
+                    Some(Ok(template)) => template,
+                    Some(Err(e)) => return Err(e.clone()),
+                    None => {
+                        return Err(Error::new(
+                            Code::NoChatTemplate,
+                            "this model has no chat template; use /v1/completions",
+                        ))
+                    }
+                };
+                let text = template.render(messages)?;
+                let mut tokens = self.model.tokenize(&text, false, true).map_err(failed)?;
+                // Many templates write BOS themselves; it belongs there once.
+                if let Some(bos) = self.model.bos().filter(|b| self.model.adds_bos() && tokens.first() != Some(b)) {
+                    tokens.insert(0, bos);
+                }
+                Ok(tokens)
+            }
+        }
+    }
+
+    /// Starts waiting requests, in order, as far as slots and cells allow.
+    fn admit(&mut self) {
+        while self.slots.len() < self.n_slots as usize {
+            let Some(waiting) = self.waiting.front() else { return };
+            let Some(place) = self.cells.admit(waiting.job.tenant, &waiting.prompt, waiting.need) else { return };
+            let Some(Waiting { job, prompt, limit, need }) = self.waiting.pop_front() else { return };
+            for sequence in place.evicted {
+                self.context.drop_sequence(sequence);
+            }
+            let mut keep = place.keep;
+            if !self.context.trim(place.sequence, keep) {
+                self.context.drop_sequence(place.sequence);
+                keep = 0;
+            }
+            self.seeds = self.seeds.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let len = prompt.len() as u32;
+            let sampler =
+                Sampler::new(&job.sampling, self.model.n_vocab(), &prompt, limit - len, (self.seeds >> 32) as u32);
+            let sampler = match sampler {
+                Ok(sampler) => sampler,
+                Err(e) => {
+                    self.cells.release(place.sequence, need, job.tenant, prompt[..keep as usize].to_vec());
+                    self.done(job.id, Err(e), Usage::default());
+                    continue;
+                }
+            };
+            (self.out)(FromLane::Started { id: job.id, prompt_tokens: len, cached_tokens: keep });
+            let mut slot = Slot {
+                id: job.id,
+                tenant: job.tenant,
+                sequence: place.sequence,
+                tokens: prompt,
+                prompt_len: len,
+                cached: keep,
+                computed: keep,
+                reserved: need,
+                limit,
+                sampler,
+                text: TextStream::new(&job.stop),
+                started: Instant::now(),
+                first_token: None,
+                last_token: None,
+                outcome: None,
+            };
+            if limit == len {
+                slot.end(Ok(Finish::Length));
+            }
+            self.slots.push(slot);
+        }
+    }
+
+    /// One step of the model over what runs.
+    fn step(&mut self) {
+        let mut limits = self.limits;
+        loop {
+            // What has ended (`max_tokens` 0, no room) takes no part.
+            let live: Vec<usize> = (0..self.slots.len()).filter(|&i| self.slots[i].outcome.is_none()).collect();
+            if live.is_empty() {
+                return;
+            }
+            let work: Vec<Work> = live
+                .iter()
+                .map(|&i| Work { pending: self.slots[i].pending(), decoding: self.slots[i].decoding() })
+                .collect();
+            let take = plan::step(&work, limits, self.turn);
+            let parts: Vec<(usize, u32)> = live.into_iter().zip(take).filter(|&(_, n)| n > 0).collect();
+            let outputs = self.fill(&parts);
+            let begun = Instant::now();
+            self.mail.step_begins(parts.iter().map(|&(i, _)| self.slots[i].id));
+            let measure = self.threads.begin();
+            let decoded = self.context.decode(&mut self.batch);
+            self.threads.end(measure, &mut self.context);
+            self.mail.step_ends();
+            match decoded {
+                Decoded::Done => {
+                    self.turn = self.turn.wrapping_add(1);
+                    return self.tell(&parts, &outputs, begun);
+                }
+                // All of them were cancelled, or the lane ends: the messages are in the mailbox.
+                Decoded::Aborted => return self.undo(&parts),
+                Decoded::NoRoom => {
+                    // The books say there is room. Trust llama.cpp, and give it all that can be given.
+                    for sequence in self.cells.evict_all() {
+                        self.context.drop_sequence(sequence);
+                    }
+                    self.undo(&parts);
+                    let prompts: u32 = parts.iter().filter(|&&(i, _)| !self.slots[i].decoding()).map(|&(_, n)| n).sum();
+                    if prompts > 1 {
+                        limits.chunk = prompts / 2;
+                        limits.chunk_shared = limits.chunk;
+                    } else if let Some(&(youngest, _)) = parts.last() {
+                        self.slots[youngest].end(Err(Error::new(
+                            Code::EngineFailed,
+                            "the key-value cache has no room left: lower max_tokens, or give the model a larger context",
+                        )));
+                    }
+                }
+                Decoded::Failed(status) => {
+                    self.undo(&parts);
+                    for &(i, _) in &parts {
+                        self.slots[i].end(Err(Error::new(
+                            Code::EngineFailed,
+                            format!("llama.cpp could not compute this step (status {status}); the log says more"),
+                        )));
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Sees to a cell for the token sampled last. `false`: running requests hold them all, so that the context is at
+    /// its end for this one.
+    fn reserve(&mut self, i: usize) -> bool {
+        let slot = &mut self.slots[i];
+        let needed = slot.tokens.len() as u32;
+        if needed <= slot.reserved {
+            return true;
+        }
+        for more in [GROWTH.min(slot.limit - slot.reserved), needed - slot.reserved] {
+            if let Some(evicted) = self.cells.grow(more) {
+                slot.reserved += more;
+                for sequence in evicted {
+                    self.context.drop_sequence(sequence);
+                }
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Puts the step's tokens into the batch; gives the batch's index of each part's last token where its logits are
+    /// needed.
+    fn fill(&mut self, parts: &[(usize, u32)]) -> Vec<Option<usize>> {
+        self.batch.clear();
+        let mut outputs = Vec::with_capacity(parts.len());
+        for &(i, n) in parts {
+            let slot = &self.slots[i];
+            let end = slot.computed + n;
+            let mut output = None;
+            for position in slot.computed..end {
+                let last = position + 1 == slot.tokens.len() as u32;
+                let index = self.batch.push(slot.tokens[position as usize], position, slot.sequence, last);
+                output = last.then_some(index);
+            }
+            outputs.push(output);
+        }
+        outputs
+    }
+
+    /// Forgets what a step that did not end may have left in the key-value cache.
+    fn undo(&mut self, parts: &[(usize, u32)]) {
+        for &(i, _) in parts {
+            let slot = &mut self.slots[i];
+            if !self.context.trim(slot.sequence, slot.computed) {
+                self.context.drop_sequence(slot.sequence);
+                slot.computed = 0;
+            }
+        }
+    }
+
+    /// Samples, and says what the step brought.
+    fn tell(&mut self, parts: &[(usize, u32)], outputs: &[Option<usize>], begun: Instant) {
+        let mut step = Step::default();
+        for (&(i, n), output) in parts.iter().zip(outputs) {
+            let slot = &mut self.slots[i];
+            let decoding = slot.decoding();
+            slot.computed += n;
+            let (prefill, decode) = if decoding { (0, n) } else { (n, 0) };
+            step.parts.push(StepPart { id: slot.id, prefill, decode, context: slot.computed });
+            let Some(index) = *output else { continue };
+            let text = match self.context.logits(index) {
+                Some(logits) => slot.advance(&self.model, logits, &mut self.scratch, Instant::now()),
+                None => Err(Error::new(Code::EngineFailed, "llama.cpp gave no logits for this step")),
+            };
+            match text {
+                Ok(mut text) => {
+                    if self.slots[i].outcome.is_none() && !self.reserve(i) {
+                        text += &self.slots[i].text.finish();
+                        self.slots[i].end(Ok(Finish::Length));
+                    }
+                    if !text.is_empty() {
+                        step.text.push((self.slots[i].id, text));
+                    }
+                }
+                Err(e) => slot.end(Err(e)),
+            }
+        }
+        step.us = begun.elapsed().as_micros() as u64;
+        (self.out)(FromLane::Step(step));
+    }
+
+    /// Lets go of what has ended; its computed tokens stay for its tenant's next request.
+    fn retire(&mut self) {
+        let now = Instant::now();
+        let mut i = 0;
+        while i < self.slots.len() {
+            if self.slots[i].outcome.is_none() {
+                i += 1;
+                continue;
+            }
+            let mut slot = self.slots.remove(i);
+            let usage = slot.usage(now);
+            let result = slot.outcome.take().unwrap_or(Ok(Finish::Cancelled));
+            if result.is_err() || slot.computed == 0 {
+                self.context.drop_sequence(slot.sequence);
+                slot.computed = 0;
+            }
+            slot.tokens.truncate(slot.computed as usize);
+            self.cells.release(slot.sequence, slot.reserved, slot.tenant, slot.tokens);
+            self.done(slot.id, result, usage);
+        }
+    }
+
+    fn done(&self, id: RequestId, result: Result<Finish>, usage: Usage) {
+        (self.out)(FromLane::Done { id, result, usage });
+    }
+}

@@ -1,0 +1,55 @@
+//! The lane's compute threads: how many, and how long they spin.
+
+use super::governor::{Governor, Sample, Setting};
+use super::llama::{Context, ThreadPool};
+
+/// The pool and who decides about it.
+pub struct Threads {
+    cpus: Vec<u32>,
+    governor: Governor,
+    current: Setting,
+}
+
+impl Threads {
+    /// Starts `threads` threads on `cpus` (empty: any) and gives them to the context.
+    pub fn new(threads: u32, cpus: &[u32], context: &mut Context) -> Result<Threads, String> {
+        let governor = Governor::new(threads.clamp(1, 256));
+        let current = governor.setting();
+        context.set_pool(ThreadPool::new(current.threads, cpus, current.poll)?);
+        Ok(Threads { cpus: cpus.to_vec(), governor, current })
+    }
+
+    /// The service wants this many threads from now on.
+    pub fn set(&mut self, threads: u32, context: &mut Context) {
+        self.governor.allow(threads.clamp(1, 256));
+        self.apply(context);
+    }
+
+    /// Threads in use.
+    pub fn count(&self) -> u32 {
+        self.current.threads
+    }
+
+    /// Before a decode.
+    pub fn begin(&self) -> Sample {
+        Sample::now()
+    }
+
+    /// After it: learns whether the CPUs were ours.
+    pub fn end(&mut self, begun: Sample, context: &mut Context) {
+        self.governor.learn(begun, Sample::now());
+        self.apply(context);
+    }
+
+    fn apply(&mut self, context: &mut Context) {
+        let wanted = self.governor.setting();
+        if wanted == self.current {
+            return;
+        }
+        // On failure the old pool goes on; the next step tries again.
+        if let Ok(pool) = ThreadPool::new(wanted.threads, &self.cpus, wanted.poll) {
+            context.set_pool(pool);
+            self.current = wanted;
+        }
+    }
+}
