@@ -185,9 +185,6 @@ pub(super) enum Models {
         /// The sha256 that its publisher states; the file is refused if it has another
         #[arg(long, value_name = "HEX", value_parser = sha256)]
         sha256: Option<String>,
-        /// Its name there: the model's name and the quantization, such as qwen2-0.5b-q4_k_m [default: the file's]
-        #[arg(long)]
-        name: Option<String>,
         /// The folder [default: the first that the configuration names]
         #[arg(long, value_hint = ValueHint::DirPath)]
         dir: Option<PathBuf>,

@@ -81,6 +81,43 @@ pub(super) fn note(line: impl Display) {
     let _ = std::io::stderr().write_all(printable(&line).as_bytes());
 }
 
+/// How far something is, on one line of a terminal that is rewritten in place. Elsewhere it shows nothing.
+#[derive(Debug)]
+pub(super) struct Gauge {
+    what: &'static str,
+    tty: bool,
+    shown: Option<u32>,
+}
+
+impl Gauge {
+    pub(super) fn new(what: &'static str) -> Gauge {
+        Gauge { what, tty: std::io::stderr().is_terminal(), shown: None }
+    }
+
+    /// Shows a share from 0 to 1.
+    pub(super) fn show(&mut self, share: f32) {
+        let percent = (share.clamp(0.0, 1.0) * 100.0) as u32;
+        if self.tty && self.shown != Some(percent) {
+            self.shown = Some(percent);
+            let _ = std::io::stderr().write_all(format!("\r{} {percent:3} %", self.what).as_bytes());
+        }
+    }
+
+    /// Leaves an empty line behind.
+    pub(super) fn clear(&mut self) {
+        if self.shown.take().is_some() {
+            let blank = " ".repeat(self.what.len() + 6);
+            let _ = std::io::stderr().write_all(format!("\r{blank}\r").as_bytes());
+        }
+    }
+}
+
+impl Drop for Gauge {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
 /// Ends the program as the signal would have ended it, so that a shell sees what happened.
 pub(super) fn die_of(signal: i32) -> ! {
     let _ = signal_hook::low_level::emulate_default_handler(signal);
@@ -125,7 +162,8 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
 pub(super) fn count(n: u64) -> String {
     match n {
         0..1_000_000 => n.to_string(),
-        1_000_000..1_000_000_000 => format!("{:.0} M", n as f64 / 1e6),
+        1_000_000..10_000_000 => format!("{:.1} M", n as f64 / 1e6),
+        10_000_000..1_000_000_000 => format!("{:.0} M", n as f64 / 1e6),
         _ => format!("{:.1} G", n as f64 / 1e9),
     }
 }

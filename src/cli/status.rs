@@ -1,7 +1,7 @@
 //! `wattlm status`: what the service is doing, as a page for people or the wire's object for programs.
 
 use crate::client::Client;
-use crate::error::Result;
+use crate::error::{Code, Error, Result};
 use crate::service::{LaneStatus, Status};
 use crate::units::Bytes;
 
@@ -9,7 +9,12 @@ use super::print::{count, seconds, table, Out};
 
 pub(super) fn run(client: &Client, out: Out) -> Result<()> {
     let status = client.status()?;
-    out.either(&status, page(&status))
+    if out.json {
+        return out.object(&status);
+    }
+    let status = serde_json::from_value(status)
+        .map_err(|e| Error::new(Code::Protocol, format!("the service is of another version than this program: {e}")))?;
+    out.line(page(&status))
 }
 
 fn page(s: &Status) -> String {
@@ -109,7 +114,7 @@ mod tests {
             "wattlmd      0.1.0, process 42, up 1 min 15 s\n\
              requests     2 running, 1 waiting\n\
              since start  9 requests, 5 completed, 1 failed, 0 model loads\n\
-             tokens       2 M of prompts, 0 more from the cache, 0 generated\n\
+             tokens       1.5 M of prompts, 0 more from the cache, 0 generated\n\
              memory       1.5 GiB available\n\n\
              No model is loaded; the first request loads one."
         );
