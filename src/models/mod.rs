@@ -9,6 +9,10 @@
 //! Nothing here loads a model or talks to a device: that is the worker's part.
 
 #[cfg(feature = "daemon")]
+mod atomic;
+#[cfg(feature = "daemon")]
+pub mod digest;
+#[cfg(feature = "daemon")]
 pub mod fit;
 pub mod ggml_type;
 pub mod gguf;
@@ -16,3 +20,5 @@ pub mod gguf;
 pub mod naming;
 #[cfg(feature = "daemon")]
 pub mod registry;
+#[cfg(feature = "daemon")]
+pub mod synth;

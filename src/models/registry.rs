@@ -52,9 +52,9 @@ pub struct Stamp {
     /// Bytes.
     pub size: u64,
     /// Last change of the content, nanoseconds since 1970.
-    pub mtime_ns: i128,
+    pub mtime_ns: i64,
     /// Last change of content, name or owner: moves even where somebody sets `mtime` back.
-    pub ctime_ns: i128,
+    pub ctime_ns: i64,
     /// Inode.
     pub ino: u64,
     /// Its file system.
@@ -64,7 +64,8 @@ pub struct Stamp {
 impl Stamp {
     /// The stamp of an open or named file's metadata.
     pub fn of(meta: &fs::Metadata) -> Stamp {
-        let ns = |s: i64, n: i64| i128::from(s) * 1_000_000_000 + i128::from(n);
+        // Ends in the year 2262; later times saturate, and only compare equal more often than they should.
+        let ns = |s: i64, n: i64| s.saturating_mul(1_000_000_000).saturating_add(n);
         Stamp {
             size: meta.len(),
             mtime_ns: ns(meta.mtime(), meta.mtime_nsec()),
