@@ -205,8 +205,24 @@ mod tests {
         assert_eq!(body(&ask(&[]), &text, None), json!({"prompt": "p"}));
         let chat = Prompt::Chat(vec![message("user", "hi")]);
         let all = ask(&[
-            "-m", "a:b", "-n", "9", "-t", "0.5", "--top-p", "0.25", "--top-k", "7", "--min-p", "0.125", "--seed", "3",
-            "--stop", "x", "--deadline", "1500ms",
+            "-m",
+            "a:b",
+            "-n",
+            "9",
+            "-t",
+            "0.5",
+            "--top-p",
+            "0.25",
+            "--top-k",
+            "7",
+            "--min-p",
+            "0.125",
+            "--seed",
+            "3",
+            "--stop",
+            "x",
+            "--deadline",
+            "1500ms",
         ]);
         assert_eq!(
             body(&all, &chat, Some(Class::Background)),

@@ -99,7 +99,8 @@ pub(super) fn run(args: Chat, client: &Client, out: Out) -> Result<()> {
             Line::Help => HELP.lines().for_each(note),
             Line::Exit => return Ok(()),
             Line::Unknown(command) => {
-                let text = format!("there is no command '{command}'; /help lists them, and a space before it makes it text");
+                let text =
+                    format!("there is no command '{command}'; /help lists them, and a space before it makes it text");
                 if !terminal {
                     return Err(Error::new(Code::InvalidRequest, text));
                 }

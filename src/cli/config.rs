@@ -37,7 +37,10 @@ pub(super) fn load() -> Result<Config> {
 
 fn refused(problems: &[Problem]) -> Error {
     let first = problems.iter().find(|p| !p.warning).map(ToString::to_string).unwrap_or_default();
-    Error::new(Code::InvalidRequest, format!("the configuration cannot be used: {first} ('wattlm config check' says more)"))
+    Error::new(
+        Code::InvalidRequest,
+        format!("the configuration cannot be used: {first} ('wattlm config check' says more)"),
+    )
 }
 
 fn check(file: Option<PathBuf>, out: Out) -> Result<ExitCode> {
@@ -133,7 +136,9 @@ fn to_json(text: &str) -> Result<Value> {
 }
 
 fn table_to_json(table: &DeTable<'_>) -> Value {
-    Value::Object(table.iter().map(|(k, v)| (k.get_ref().to_string(), value_to_json(v.get_ref()))).collect::<Map<_, _>>())
+    Value::Object(
+        table.iter().map(|(k, v)| (k.get_ref().to_string(), value_to_json(v.get_ref()))).collect::<Map<_, _>>(),
+    )
 }
 
 fn value_to_json(value: &DeValue<'_>) -> Value {

@@ -44,7 +44,9 @@ fn prompt(argument: Option<&str>) -> Result<String> {
     match argument {
         Some(text) if text != "-" => return Ok(text.to_owned()),
         None if stdin.is_terminal() => {
-            return Err(bad("there is no prompt: give it as an argument or on standard input ('-' reads a terminal)".into()));
+            return Err(bad(
+                "there is no prompt: give it as an argument or on standard input ('-' reads a terminal)".into()
+            ));
         }
         _ => {}
     }
@@ -57,7 +59,8 @@ fn read_prompt(from: impl Read) -> std::result::Result<String, String> {
     if bytes.len() as u64 > MAX_PROMPT {
         return Err(format!("is longer than {} MiB", MAX_PROMPT >> 20));
     }
-    let text = String::from_utf8(bytes).map_err(|e| format!("is not UTF-8 from byte {} on", e.utf8_error().valid_up_to()))?;
+    let text =
+        String::from_utf8(bytes).map_err(|e| format!("is not UTF-8 from byte {} on", e.utf8_error().valid_up_to()))?;
     // `echo` and editors end a text with a line break that is no part of the prompt.
     Ok(text.strip_suffix('\n').map_or(text.clone(), |t| t.strip_suffix('\r').unwrap_or(t).to_owned()))
 }

@@ -71,13 +71,17 @@ fn from_wire(list: &Value) -> Result<Vec<ModelInfo>> {
     };
     let entries = list["data"].as_array().map(Vec::as_slice).unwrap_or_default();
     entries.iter().map(model).collect::<std::result::Result<_, _>>().map_err(|e| {
-        Error::new(Code::Protocol, format!("the service is of another version than this program: its list of models: {e}"))
+        Error::new(
+            Code::Protocol,
+            format!("the service is of another version than this program: its list of models: {e}"),
+        )
     })
 }
 
 fn list(found: &Found, out: Out) -> Result<()> {
     if out.json {
-        return out.object(&json!({"source": if found.service { "service" } else { "folders" }, "models": found.models}));
+        return out
+            .object(&json!({"source": if found.service { "service" } else { "folders" }, "models": found.models}));
     }
     if found.models.is_empty() {
         out.line("there is no model: 'wattlm models add FILE' adds one")?;
@@ -128,7 +132,10 @@ fn add(file: &Path, sha256: Option<&str>, dir: Option<PathBuf>, service: bool, o
         })?,
     };
     std::fs::create_dir_all(&dir).map_err(|e| {
-        Error::new(Code::InvalidRequest, format!("cannot create {}: {e}; name another folder with --dir", dir.display()))
+        Error::new(
+            Code::InvalidRequest,
+            format!("cannot create {}: {e}; name another folder with --dir", dir.display()),
+        )
     })?;
     let added = interruptible("copying", |progress| Digests::new(None).add(file, &dir, sha256, progress))?;
     out.either(
@@ -207,10 +214,7 @@ fn load(client: &Client, name: &str, out: Out) -> Result<()> {
 
 fn write_synthetic(shape: &str, quant: &str, to: &Path, out: Out) -> Result<()> {
     let made = interruptible("writing", |progress| synth::synth(shape, quant, to, progress))?;
-    out.either(
-        &made,
-        format_args!("wrote {} ({}); its weights are random", made.path.display(), Bytes(made.bytes)),
-    )
+    out.either(&made, format_args!("wrote {} ({}); its weights are random", made.path.display(), Bytes(made.bytes)))
 }
 
 fn shapes(out: Out) -> Result<()> {

@@ -208,7 +208,8 @@ mod tests {
     #[test]
     fn errors_look_like_the_wires() {
         let e = Error::new(Code::InvalidRequest, "no").at("top_p");
-        let want = json!({"message": "no", "type": "invalid_request_error", "param": "top_p", "code": "invalid_request"});
+        let want =
+            json!({"message": "no", "type": "invalid_request_error", "param": "top_p", "code": "invalid_request"});
         assert_eq!(error_object(&e)["error"], want);
     }
 }
