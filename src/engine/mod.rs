@@ -53,10 +53,6 @@ pub struct Hooks {
 /// one another out. A sequence costs next to nothing, its cells are counted on their own.
 const CACHED_SEQUENCES: u32 = 4;
 
-/// The log line that names the CPU variant before its first instruction runs: should it kill the process, the owner
-/// knows which variant to exclude.
-pub const VARIANT_LOG: &str = "CPU kernels: ";
-
 /// Loads the model and serves until [`ToLane::Quit`] or until nobody holds the other end of `inbox`.
 ///
 /// Sends [`FromLane::Loading`], then [`FromLane::Ready`] or [`FromLane::LoadFailed`]; after the latter it returns.
@@ -97,7 +93,7 @@ fn load(
     out(FromLane::Loading(0.0));
     check_file(&config.model)?;
     let cpu = backends::load_cpu(&config.backends_dir, &config.excluded_cpu_variants)?;
-    out(FromLane::Log { level: 3, text: format!("{VARIANT_LOG}{}", cpu.describe()) });
+    out(FromLane::Kernels(cpu.variant.clone()));
     llama::process::init();
 
     let mut reported = (begun, 0.0);

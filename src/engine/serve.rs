@@ -177,21 +177,21 @@ impl Server {
             ));
         }
         let limit = match job.max_tokens {
-            Some(max) if len.saturating_add(max) > longest => {
+            Some(max) if job.strict && len.saturating_add(max) > longest => {
                 return too_long(format!(
                     "the prompt's {len} tokens and max_tokens {max} do not fit the context of {longest}: lower \
                      max_tokens to {} or shorten the prompt",
                     longest - len
                 ));
             }
-            Some(max) => len + max,
+            Some(max) => len.saturating_add(max).min(longest),
             None => longest,
         };
-        // With `max_tokens` all cells are reserved at once, so that the answer cannot run out of them. Without, a fair
+        // What the client asked for is reserved at once, so that the answer cannot run out of cells. Otherwise a fair
         // share; more is asked for on the way.
-        let need = match job.max_tokens {
-            Some(_) => limit,
-            None => limit.min((len + GROWTH).max(self.n_ctx / self.n_slots.max(1))),
+        let need = match job.strict {
+            true => limit,
+            false => limit.min((len + GROWTH).max(self.n_ctx / self.n_slots.max(1))),
         };
         Ok(Waiting { job, prompt, limit, need })
     }
