@@ -218,3 +218,347 @@ fn one_request_end_to_end() {
     }
     assert!(usage.prefill_us > 0 && usage.decode_us > 0);
 }
+
+/// Words that any tokenizer cuts into some tokens each, and that no two prompts share from the start.
+fn long_prompt(engine: &mut Engine, subject: &str, tokens: u32) -> String {
+    // Measured, because a byte-level vocabulary needs five times as many tokens as a word-level one.
+    let probe = engine.ask(Job { max_tokens: Some(1), ..job(&format!("{subject} is here. ").repeat(4)) });
+    let each = probe.usage.prompt_tokens as f32 / 4.0;
+    format!("{subject} is here. ").repeat((tokens as f32 / each) as usize)
+}
+
+#[test]
+fn greedy_is_deterministic_and_batching_does_not_change_it() {
+    let mut engine = engine(config());
+    let prompts = ["The lamp in the kitchen is", "Turn the heating", "What is the", "Two and two"];
+    let alone: Vec<String> = prompts.iter().map(|p| engine.ask(job(p)).text).collect();
+    let again: Vec<String> = prompts
+        .iter()
+        .zip(1..)
+        .map(|(p, i)| {
+            let answer = engine.ask(Job { tenant: Tenant(i), ..job(p) });
+            assert_eq!(answer.usage.cached_tokens, 0);
+            answer.text
+        })
+        .collect();
+    assert_eq!(alone, again);
+    let ids: Vec<RequestId> =
+        prompts.iter().zip(11..).map(|(p, i)| engine.start(Job { tenant: Tenant(i), ..job(p) })).collect();
+    let mut widest = 0;
+    let together = engine.collect(&ids, |step| widest = widest.max(step.parts.len()));
+    assert_eq!(alone, together.into_iter().map(|a| a.text).collect::<Vec<_>>());
+    assert!(widest > 1, "the requests never shared a step");
+}
+
+#[test]
+fn a_long_prompt_is_cut_up_and_stalls_nobody() {
+    let mut engine = engine(config());
+    let prompt = long_prompt(&mut engine, "Prudence", 400);
+    let alone = engine.ask(Job { tenant: Tenant(1), ..job(&prompt) });
+    assert!(alone.prefill_steps.len() <= 2, "{:?}", alone.prefill_steps);
+
+    let stream = engine.start(Job { tenant: Tenant(2), max_tokens: Some(300), ..job("Once") });
+    // Wait until it generates.
+    while !matches!(engine.recv(), FromLane::Step(step) if step.parts.iter().any(|p| p.id == stream && p.decode == 1)) {
+    }
+    let late = engine.start(Job { tenant: Tenant(3), ..job(&prompt) });
+    let (mut shared, mut stalled) = (0, 0);
+    let mut answers = Vec::new();
+    let mut started = HashMap::new();
+    // By hand: the stream's beginning was not collected.
+    while answers.is_empty() {
+        match engine.recv() {
+            FromLane::Started { id, .. } => drop(started.insert(id, ())),
+            FromLane::Step(step) => {
+                let prefill: u32 = step.parts.iter().filter(|p| p.id == late).map(|p| p.prefill).sum();
+                let decode: u32 = step.parts.iter().filter(|p| p.id == stream).map(|p| p.decode).sum();
+                if prefill > 0 {
+                    assert!(prefill <= 16, "{prefill} tokens while another generates");
+                    shared += 1;
+                    stalled += u32::from(decode == 0);
+                }
+            }
+            FromLane::Done { id, result, .. } if id == late => answers.push(result),
+            FromLane::Done { id, result, .. } => assert!(result.is_ok(), "{id:?} {result:?}"),
+            _ => {}
+        }
+    }
+    assert!(started.contains_key(&late));
+    // The stream may end by itself before the prompt is done; until then it got a token in every step.
+    assert!(shared >= 2 && stalled <= 1, "{stalled} of {shared} steps without a token for the stream");
+}
+
+#[test]
+fn chunks_do_not_change_the_answer() {
+    let mut texts = Vec::new();
+    for prefill_chunk in [256, 7] {
+        let mut engine = engine(LaneConfig { prefill_chunk, prefill_chunk_shared: 5, ..config() });
+        let prompt = long_prompt(&mut engine, "Temperance", 150);
+        let answer = engine.ask(Job { tenant: Tenant(9), ..job(&prompt) });
+        assert!(answer.prefill_steps.iter().all(|&n| n <= prefill_chunk));
+        texts.push(answer.text);
+    }
+    assert_eq!(texts[0], texts[1]);
+}
+
+#[test]
+fn a_prefix_is_reused_by_its_tenant_alone() {
+    let mut engine = engine(config());
+    let prompt = long_prompt(&mut engine, "Justice", 100);
+    let first = engine.ask(Job { tenant: Tenant(7), ..job(&prompt) });
+    assert_eq!(first.usage.cached_tokens, 0);
+    let longer = format!("{prompt} And then");
+    let second = engine.ask(Job { tenant: Tenant(7), ..job(&longer) });
+    assert!(second.usage.cached_tokens > first.usage.prompt_tokens / 2, "{:?}", second.usage);
+    assert_eq!(second.usage.cached_tokens + second.prefill_steps.iter().sum::<u32>(), second.usage.prompt_tokens);
+    let other = engine.ask(Job { tenant: Tenant(8), ..job(&longer) });
+    assert_eq!(other.usage.cached_tokens, 0);
+    assert_eq!(other.text, second.text);
+    // The same prompt once more: all but its last token is there.
+    let same = engine.ask(Job { tenant: Tenant(8), ..job(&longer) });
+    assert_eq!(same.usage.cached_tokens, same.usage.prompt_tokens - 1);
+    assert_eq!(same.text, other.text);
+}
+
+#[test]
+fn cancelled_in_the_prompt_in_the_answer_and_in_the_line() {
+    let mut engine = engine(LaneConfig { prefill_chunk: 1, prefill_chunk_shared: 1, slots: 1, ..config() });
+    let prompt = long_prompt(&mut engine, "Fortitude", 300);
+    let endless = |prompt: &str| Job { max_tokens: None, tenant: Tenant(2), ..job(prompt) };
+
+    // In the prompt: hundreds of steps away from its first token.
+    let id = engine.start(endless(&prompt));
+    let waits = engine.start(endless("Once"));
+    while !matches!(engine.recv(), FromLane::Step(_)) {}
+    engine.to.send(ToLane::Cancel(waits)).unwrap();
+    engine.to.send(ToLane::Cancel(id)).unwrap();
+    let (mut prompt_steps, mut done) = (0, Vec::new());
+    while done.len() < 2 {
+        match engine.recv() {
+            FromLane::Step(step) => prompt_steps += step.parts.len(),
+            FromLane::Done { id, result, usage } => {
+                assert_eq!(result, Ok(Finish::Cancelled));
+                assert_eq!(usage.completion_tokens, 0);
+                done.push(id);
+            }
+            FromLane::Started { id, .. } => assert_ne!(id, waits),
+            _ => {}
+        }
+    }
+    assert_eq!(done, [waits, id]);
+    assert!(prompt_steps < 250, "{prompt_steps} steps after the cancel");
+
+    // In the answer.
+    let id = engine.start(Job { sampling: Sampling { seed: Some(1), ..Sampling::default() }, ..endless("Once upon") });
+    let mut cancelled = false;
+    let answer = {
+        let to = engine.to.clone();
+        engine.collect(&[id], |step| {
+            if !cancelled && step.parts.iter().any(|p| p.decode == 1) {
+                cancelled = true;
+                to.send(ToLane::Cancel(id)).unwrap();
+            }
+        })
+    };
+    // The model may have ended on its own in its first tokens.
+    assert!(matches!(answer[0].finish(), Finish::Cancelled | Finish::Stop), "{:?}", answer[0].result);
+    assert!(answer[0].decoded < 700);
+
+    // What is not known is ignored, and the lane goes on.
+    engine.to.send(ToLane::Cancel(RequestId(4711))).unwrap();
+    let after = engine.ask(job("Once"));
+    assert!(after.result.unwrap().is_ok());
+}
+
+#[test]
+fn what_can_never_fit_is_refused_with_both_numbers() {
+    let mut engine = engine(LaneConfig { n_ctx: 128, ..config() });
+    let long = "word ".repeat(400);
+    let e = engine.ask(Job { max_tokens: None, ..job(&long) }).error();
+    assert_eq!(e.code, Code::ContextLengthExceeded);
+    assert!(e.message.contains("128") && e.message.contains("shorten"), "{e}");
+    let e = engine.ask(Job { max_tokens: Some(128), ..job("Hi") }).error();
+    assert_eq!(e.code, Code::ContextLengthExceeded);
+    assert!(e.message.contains("max_tokens 128") && e.message.contains("of 128"), "{e}");
+    let e = engine.ask(Job { max_tokens: Some(u32::MAX), ..job("Hi") }).error();
+    assert_eq!(e.code, Code::ContextLengthExceeded);
+    let nothing = engine.ask(Job { max_tokens: Some(0), ..job("Hi") });
+    assert_eq!((nothing.finish(), nothing.usage.completion_tokens, nothing.text.as_str()), (Finish::Length, 0, ""));
+}
+
+#[test]
+fn answers_without_a_limit_end_with_the_context_and_those_with_one_never_run_out() {
+    let mut engine = engine(LaneConfig { n_ctx: 256, slots: 3, ..config() });
+    // No end-of-generation token: as long as the context lets them.
+    let never_ends = |max_tokens| {
+        let sampling = Sampling { logit_bias: end_tokens(), temperature: 1.5, seed: Some(3), ..Sampling::default() };
+        Job { max_tokens, sampling, ..job("Once") }
+    };
+    let ids = [
+        engine.start(Job { tenant: Tenant(1), ..never_ends(None) }),
+        engine.start(Job { tenant: Tenant(2), ..never_ends(Some(100)) }),
+        engine.start(Job { tenant: Tenant(3), ..never_ends(None) }),
+    ];
+    let answers = engine.collect(&ids, |step| {
+        assert!(step.parts.iter().map(|p| p.context).sum::<u32>() <= 256, "{step:?}");
+    });
+    for answer in &answers {
+        if answer.finish() != Finish::Stop {
+            assert_eq!(answer.finish(), Finish::Length);
+        }
+    }
+    assert!(answers[1].usage.completion_tokens == 100 || answers[1].finish() == Finish::Stop);
+}
+
+/// Forbids the usual end-of-generation tokens of small vocabularies; what is left of them only shortens a test.
+fn end_tokens() -> Vec<(i32, f32)> {
+    (0..3).map(|t| (t, -100.0)).collect()
+}
+
+#[test]
+fn a_stop_string_ends_the_answer_and_is_not_in_it() {
+    let mut engine = engine(config());
+    let sampling = Sampling { seed: Some(5), ..Sampling::default() };
+    let ask = |stop: &[&str]| Job {
+        stop: stop.iter().map(|s| s.to_string()).collect(),
+        max_tokens: Some(60),
+        sampling: sampling.clone(),
+        tenant: Tenant(3),
+        ..job("The weather today")
+    };
+    let whole = engine.ask(ask(&[])).text;
+    let chars: Vec<char> = whole.chars().collect();
+    assert!(chars.len() >= 8, "too short an answer to cut: {whole:?}");
+    let stop: String = chars[3..6].iter().collect();
+    let cut = engine.ask(ask(&["never said", &stop]));
+    assert_eq!(cut.finish(), Finish::Stop);
+    assert_eq!(cut.text, whole.split(&stop).next().unwrap());
+    assert_eq!(cut.pieces.concat(), cut.text);
+}
+
+#[test]
+fn a_seed_gives_the_same_text_again() {
+    let mut engine = engine(config());
+    let ask = |seed, tenant| Job {
+        sampling: Sampling { seed, temperature: 1.5, ..Sampling::default() },
+        tenant: Tenant(tenant),
+        ..job("Once upon a time")
+    };
+    let one = engine.ask(ask(Some(1), 1)).text;
+    assert_eq!(engine.ask(ask(Some(1), 2)).text, one);
+    let others: Vec<String> = (2..6).map(|seed| engine.ask(ask(Some(seed), 1)).text).collect();
+    assert!(others.iter().any(|o| *o != one));
+    // Without a seed each draws its own.
+    let drawn: Vec<String> = (0..4).map(|_| engine.ask(ask(None, 1)).text).collect();
+    assert!(drawn.iter().any(|d| *d != drawn[0]));
+}
+
+#[test]
+fn requests_wait_for_cells_in_their_order() {
+    let mut engine = engine(LaneConfig { n_ctx: 256, slots: 3, ..config() });
+    let ids: Vec<RequestId> =
+        (0..3).map(|i| engine.start(Job { max_tokens: Some(150), tenant: Tenant(i), ..job("Once") })).collect();
+    let mut most = 0;
+    let answers = engine.collect(&ids, |step| most = most.max(step.parts.len()));
+    assert_eq!(most, 1, "two requests of 150 tokens do not fit 256 cells");
+    assert!(answers.iter().all(|a| a.result.as_ref().unwrap().is_ok()));
+}
+
+#[test]
+fn threads_change_while_it_runs() {
+    let mut engine = engine(config());
+    let id = engine.start(Job { max_tokens: Some(60), ..job("Once") });
+    let to = engine.to.clone();
+    let mut n = 0;
+    let answers = engine.collect(&[id], |_| {
+        n += 1;
+        to.send(ToLane::SetThreads(1 + n % 3)).unwrap();
+    });
+    assert!(matches!(answers[0].finish(), Finish::Length | Finish::Stop));
+}
+
+#[test]
+fn chat_goes_through_the_models_template() {
+    let mut engine = engine(config());
+    let message = |role: &str, content: &str| Message { role: role.into(), content: content.into(), name: None };
+    let chat = Job { prompt: Prompt::Chat(vec![message("user", "Turn on the lamp")]), ..job("") };
+    let has_template = engine.info.chat;
+    let answer = engine.ask(chat);
+    if has_template {
+        // More than the bare text, fewer than its characters would be without special tokens.
+        let bare = engine.ask(Job { tenant: Tenant(1), ..job("Turn on the lamp") });
+        assert!(answer.usage.prompt_tokens > bare.usage.prompt_tokens);
+        assert!(answer.result.unwrap().is_ok());
+    } else {
+        assert_eq!(answer.error().code, Code::NoChatTemplate);
+    }
+}
+
+#[test]
+fn a_bad_request_is_answered_and_harms_nobody() {
+    let mut engine = engine(config());
+    let n_vocab = engine.info.n_vocab as i32;
+    let bad = Sampling { logit_bias: vec![(n_vocab, 1.0)], ..Sampling::default() };
+    let e = engine.ask(Job { sampling: bad, ..job("Once") }).error();
+    assert_eq!((e.code, e.param.as_deref()), (Code::InvalidRequest, Some("logit_bias")));
+    assert!(engine.ask(job("Once")).result.unwrap().is_ok());
+}
+
+#[test]
+fn quit_answers_what_runs_and_what_waits() {
+    let mut engine = engine(LaneConfig { slots: 1, ..config() });
+    let ids = [engine.start(Job { max_tokens: Some(900), ..job("Once") }), engine.start(job("Twice"))];
+    while !matches!(engine.recv(), FromLane::Step(_)) {}
+    assert!(engine.busy.load(Ordering::Acquire));
+    engine.to.send(ToLane::Quit).unwrap();
+    let mut done = Vec::new();
+    while let Ok(msg) = engine.from.recv_timeout(PATIENCE) {
+        if let FromLane::Done { id, result, .. } = msg {
+            assert!(result.is_ok());
+            done.push(id);
+        }
+    }
+    assert_eq!(done, ids);
+    assert!(!engine.busy.load(Ordering::Acquire));
+}
+
+#[test]
+fn a_model_that_cannot_be_loaded_says_why() {
+    let _one = lock();
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, bytes: &[u8]| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    };
+    let whole = std::fs::read(model()).unwrap();
+    for (path, says) in [
+        (dir.path().join("none.gguf"), "cannot read the model file"),
+        (dir.path().to_path_buf(), "cannot read the model file"),
+        (file("empty.gguf", b""), "cut short"),
+        (file("text.gguf", b"hello there"), "not a GGUF file"),
+        (file("cut.gguf", &whole[..whole.len() / 2]), "cut.gguf: "),
+        (file("head.gguf", &whole[..100]), "head.gguf: "),
+    ] {
+        let (_to, from, thread, ..) = start_raw(LaneConfig { model: path, ..config() });
+        let e = loop {
+            match from.recv_timeout(PATIENCE).unwrap() {
+                FromLane::LoadFailed(e) => break e,
+                FromLane::Ready(_) => panic!("loaded"),
+                _ => {}
+            }
+        };
+        assert_eq!(e.code, Code::ModelLoadFailed);
+        assert!(e.message.contains(says) && !e.message.contains("no reason"), "{e}");
+        thread.join().unwrap();
+    }
+}
+
+#[test]
+fn quit_while_loading_ends_the_load() {
+    let _one = lock();
+    let (to, from, thread, ..) = start_raw(config());
+    to.send(ToLane::Quit).unwrap();
+    thread.join().unwrap();
+    assert!(!from.iter().any(|msg| matches!(msg, FromLane::LoadFailed(_))));
+}

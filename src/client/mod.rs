@@ -12,6 +12,9 @@ mod call;
 mod http;
 mod sse;
 
+#[cfg(test)]
+mod tests;
+
 pub use call::{Delta, Final, LoadProgress, Loading, Stream};
 pub use http::{Canceller, Response};
 pub use sse::{Events, Item};

@@ -16,14 +16,14 @@ const MAX_SOCKET: usize = 107;
 /// The kernel's default `CPU_SETSIZE`, and llama.cpp's limit is half of it.
 const MAX_CPU: u32 = 512;
 
-/// Whether clients can ask for a model by this name: no ':' (it ends the name before a variant) and no '/' (it ends
-/// a segment of the URL).
+/// Whether clients can ask for a model by this name, which is also what a file's name may make it: no ':' (it ends
+/// the name before a variant) and no '/' (it ends a segment of the URL).
 pub(super) fn valid_name(name: &str) -> bool {
-    let rest = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    name.len() <= 64 && name.starts_with(|c: char| c.is_ascii_alphanumeric()) && name.bytes().all(rest)
+    let bad = |c: char| c.is_control() || matches!(c, ':' | '/' | '\\');
+    !name.is_empty() && name.len() <= 128 && name.trim() == name && !name.starts_with('.') && !name.contains(bad)
 }
 
-pub(super) const NAME_HINT: &str = "use up to 64 letters, digits, '.', '_' and '-', a letter or digit first";
+pub(super) const NAME_HINT: &str = "use at most 128 letters, digits, '_', '-' and '.', not '.' in front";
 
 /// `name` or `name:variant`.
 fn valid_reference(name: &str) -> bool {
@@ -149,7 +149,7 @@ impl Checker<'_> {
                 if !valid_name(alias) {
                     self.error(&[&key], format!("'{}' cannot be a model's name", quote(alias)), NAME_HINT);
                 } else if let Some(owner) = taken.insert(alias, &model.name) {
-                    let message = format!("'{alias}' already names the model '{owner}'");
+                    let message = format!("'{}' already names the model '{}'", quote(alias), quote(owner));
                     self.error(&[&key], message, "a name means one model");
                 }
             }

@@ -215,7 +215,7 @@ sections! {
     /// One model: what it is called, its files, and where it differs from `[models]`. Files in several places may
     /// describe the same model; they are merged by its name.
     Model "model" {
-        /// What clients ask for: letters, digits, '.', '_' and '-', at most 64. Required.
+        /// What clients ask for; required. No ':', '/' or backslash, no '.' in front, at most 128 bytes.
         name: String = String::new(), Reload;
         /// GGUF files, one for each variant, the default first. None: those found under this name in `models.dirs`.
         files: Vec<PathBuf> = Vec::new(), Reload;
@@ -264,7 +264,7 @@ sections! {
         /// Workers give up files, network and most system calls once the model is loaded. Off only for debugging.
         sandbox: bool = true, NextLoad;
         /// Added to a worker's badness for the kernel's out-of-memory killer, so that the worker goes first.
-        oom_score_adj: i32 = 500, NextLoad, -1000..=1000;
+        oom_score_adj: i32 = 500, Restart, -1000..=1000;
     }
 
     /// Where the service keeps and finds its own files.
@@ -279,7 +279,7 @@ sections! {
 
     /// What the service writes to the journal.
     Log "log" {
-        /// The least severe messages that are written.
+        /// The least severe messages that are written. `$WATTLM_LOG`, in the syntax of `RUST_LOG`, goes before it.
         level: LevelFilter = LevelFilter::Info, Reload;
     }
 }

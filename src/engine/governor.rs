@@ -1,10 +1,12 @@
 //! Decides how many threads compute and whether they spin, from how much CPU time they were given.
 //!
-//! The threads of a graph meet at spinning barriers, so while a graph runs each of them either runs or is kept from
-//! running by someone else. CPU time that is missing is therefore time that others took, and all threads wait for the
-//! slowest: two threads on one and a half free CPUs are slower than one thread on one.
+//! The threads of a graph meet at spinning barriers: while a graph runs, each of them either runs or is kept from
+//! running by someone else. CPU time that is missing at the end was therefore taken by others, and everybody waited
+//! for the slowest: two threads on one and a half free CPUs are slower than one thread on one. So when time is
+//! missing, threads are given up; later one more is tried, and kept if it gets its time.
 //!
-//! Pure but for [`Sample::now`], which reads two clocks of the process; no file is read and no timer runs.
+//! Pure but for [`Sample::now`], which reads two clocks; no file is read and no timer runs. The CPU clock is the
+//! process': in direct mode an app that computes beside the engine hides some of what others take.
 
 use std::time::Duration;
 
@@ -34,32 +36,178 @@ impl Sample {
     }
 }
 
-/// Bridges the pause between two steps (sampling, some 100 µs) and is over a few milliseconds after the last.
+/// ggml's level 1 is 131072 pauses, a fraction of a millisecond to a few: it bridges the time between two steps
+/// (sampling) and is soon over after the last. ggml's default of 50 would spin for tenths of a second.
 const POLL: u32 = 1;
+/// Computing time to judge by. Long against the scheduler's slices, short against an answer.
+const WINDOW: Duration = Duration::from_millis(50);
+/// First wait before another thread is tried again; it doubles with each failure.
+const HOLD_MIN: Duration = Duration::from_millis(500);
+/// Longest wait: what freed CPUs may stay unused.
+const HOLD_MAX: Duration = Duration::from_secs(16);
 
 /// Decides. See the module.
 pub struct Governor {
     allowed: u32,
+    threads: u32,
+    contended: bool,
+    /// Summed up since the last judgement.
+    wall: Duration,
+    missing: Duration,
+    hold: Duration,
+    try_at: Duration,
+    /// The last change was one thread more, and not judged yet.
+    trying: bool,
 }
 
 impl Governor {
-    /// Starts with all that is allowed.
+    /// Starts with all that is allowed. At least 1.
     pub fn new(allowed: u32) -> Governor {
-        Governor { allowed }
+        Governor {
+            allowed,
+            threads: allowed,
+            contended: false,
+            wall: Duration::ZERO,
+            missing: Duration::ZERO,
+            hold: HOLD_MIN,
+            try_at: Duration::ZERO,
+            trying: false,
+        }
     }
 
-    /// The service allows this many threads.
+    /// The service allows this many threads from now on, and wants them.
     pub fn allow(&mut self, threads: u32) {
-        self.allowed = threads;
+        *self = Governor::new(threads);
     }
 
     /// What the pool is to be now.
     pub fn setting(&self) -> Setting {
-        Setting { threads: self.allowed, poll: POLL }
+        Setting { threads: self.threads, poll: if self.contended { 0 } else { POLL } }
     }
 
-    /// A decode ran between two samples.
+    /// A decode ran between two samples, with the threads of [`Governor::setting`].
     pub fn learn(&mut self, from: Sample, to: Sample) {
-        let _ = (to.wall - from.wall, to.cpu - from.cpu);
+        let wall = to.wall.saturating_sub(from.wall);
+        let cpu = to.cpu.saturating_sub(from.cpu);
+        self.wall += wall;
+        self.missing += (wall * self.threads).saturating_sub(cpu);
+        if self.wall < WINDOW {
+            return;
+        }
+        let n = f64::from(self.threads);
+        // In threads: 0 to n.
+        let missing = self.missing.as_secs_f64() / self.wall.as_secs_f64();
+        self.wall = Duration::ZERO;
+        self.missing = Duration::ZERO;
+        // With one other busy thread, n threads on n CPUs miss n/(n+1) of one. Half of that is the line.
+        if missing > 0.5 * n / (n + 1.0) {
+            self.give_up(n, missing, to.wall);
+        } else {
+            if std::mem::take(&mut self.trying) {
+                self.hold = HOLD_MIN;
+            }
+            if self.threads < self.allowed && to.wall >= self.try_at {
+                self.threads += 1;
+                self.trying = true;
+            }
+            self.contended = self.threads < self.allowed;
+        }
+    }
+
+    fn give_up(&mut self, n: f64, missing: f64, now: Duration) {
+        self.contended = true;
+        // k others beside n threads on n CPUs take n·k/(n+k).
+        let others = (n * missing / (n - missing).max(f64::EPSILON)).round().clamp(1.0, n);
+        if std::mem::take(&mut self.trying) {
+            self.hold = (self.hold * 2).min(HOLD_MAX);
+            self.threads = self.threads.saturating_sub(1).max(1);
+        } else {
+            self.threads = self.threads.saturating_sub(others as u32).max(1);
+        }
+        self.try_at = now + self.hold;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine with `cpus` CPUs and `others` busy threads of others, shared fairly.
+    struct Machine {
+        now: Sample,
+        cpus: f64,
+        others: f64,
+    }
+
+    impl Machine {
+        fn new(cpus: f64, others: f64) -> Machine {
+            Machine { now: Sample { wall: Duration::from_secs(100), cpu: Duration::ZERO }, cpus, others }
+        }
+
+        /// Runs steps of 10 ms; gives the settings in use after each.
+        fn run(&mut self, governor: &mut Governor, seconds: f64) -> Vec<Setting> {
+            (0..(seconds * 100.0) as u32)
+                .map(|_| {
+                    let n = f64::from(governor.setting().threads);
+                    let share = (self.cpus / (n + self.others)).min(1.0);
+                    let wall = Duration::from_millis(10);
+                    let to = Sample { wall: self.now.wall + wall, cpu: self.now.cpu + wall.mul_f64(n * share) };
+                    governor.learn(self.now, to);
+                    self.now = to;
+                    governor.setting()
+                })
+                .collect()
+        }
+    }
+
+    #[test]
+    fn alone_all_threads_run_and_bridge_the_pauses() {
+        for n in [1, 2, 4, 16] {
+            let mut governor = Governor::new(n);
+            let settings = Machine::new(f64::from(n), 0.0).run(&mut governor, 5.0);
+            assert!(settings.iter().all(|s| *s == Setting { threads: n, poll: POLL }));
+        }
+    }
+
+    #[test]
+    fn another_busy_process_gets_its_cpu() {
+        for n in [2, 4, 8, 16] {
+            let mut governor = Governor::new(n);
+            let settings = Machine::new(f64::from(n), 1.0).run(&mut governor, 30.0);
+            assert!(settings[..10].iter().any(|s| s.threads == n - 1), "{n} threads: not within 100 ms");
+            let full = settings.iter().filter(|s| s.threads == n).count();
+            // Tries cost a window each, and become rare.
+            assert!(full < settings.len() / 20, "{n} threads: {full} of {} steps", settings.len());
+            assert_eq!(settings.last().map(|s| s.poll), Some(0));
+        }
+    }
+
+    #[test]
+    fn several_others_cost_several_threads_at_once() {
+        let mut governor = Governor::new(8);
+        let settings = Machine::new(8.0, 4.0).run(&mut governor, 0.1);
+        assert!((3..=5).contains(&settings[9].threads), "{settings:?}");
+    }
+
+    #[test]
+    fn freed_cpus_are_taken_back() {
+        let mut governor = Governor::new(4);
+        let mut machine = Machine::new(4.0, 2.0);
+        machine.run(&mut governor, 3.0);
+        assert!(governor.setting().threads < 4);
+        machine.others = 0.0;
+        machine.run(&mut governor, 2.0 * HOLD_MAX.as_secs_f64());
+        assert_eq!(governor.setting(), Setting { threads: 4, poll: POLL });
+    }
+
+    #[test]
+    fn what_the_service_allows_is_the_ceiling_and_one_thread_the_floor() {
+        let mut governor = Governor::new(4);
+        governor.allow(2);
+        let mut machine = Machine::new(4.0, 0.0);
+        assert!(machine.run(&mut governor, 3.0).iter().all(|s| s.threads == 2));
+        machine.others = 64.0;
+        assert!(machine.run(&mut governor, 3.0).iter().all(|s| s.threads >= 1));
+        assert_eq!(governor.setting().threads, 1);
     }
 }

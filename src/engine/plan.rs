@@ -89,7 +89,8 @@ mod tests {
             prop_assert!(take.iter().zip(&work).all(|(t, w)| *t <= w.pending));
             let prompts: u32 = take.iter().zip(&work).filter(|(_, w)| !w.decoding).map(|(t, _)| *t).sum();
             let shared = work.iter().any(|w| w.decoding);
-            prop_assert!(prompts <= if shared { chunk_shared } else { chunk }.max(1));
+            let most = if shared { chunk_shared } else { chunk };
+            prop_assert!(prompts <= most.max(1));
         }
     }
 }

@@ -41,7 +41,16 @@ pub struct Sampler {
 
 impl Sampler {
     /// `answer` is the most tokens that will be sampled; `seed` is used if the request has none.
-    pub fn new(sampling: &Sampling, n_vocab: u32, prompt: &[Token], answer: u32, seed: u32) -> Result<Sampler> {
+    ///
+    /// `ends` are the tokens that end a generation.
+    pub fn new(
+        sampling: &Sampling,
+        n_vocab: u32,
+        ends: &[Token],
+        prompt: &[Token],
+        answer: u32,
+        seed: u32,
+    ) -> Result<Sampler> {
         let bad = |what: &str, at: &str| Error::new(Code::InvalidRequest, what).at(at);
         let mut bias = Vec::with_capacity(sampling.logit_bias.len());
         for &(token, value) in &sampling.logit_bias {
@@ -53,6 +62,9 @@ impl Sampler {
                 return Err(bad("a logit bias must be a finite number", "logit_bias"));
             }
             bias.push((index, value));
+        }
+        if sampling.ignore_eos {
+            bias.extend(ends.iter().filter_map(|&t| Some((usize::try_from(t).ok()?, f32::NEG_INFINITY))));
         }
         let (frequency, presence, repeat) =
             (sampling.frequency_penalty, sampling.presence_penalty, sampling.repeat_penalty);
@@ -161,7 +173,7 @@ mod tests {
     }
 
     fn draw(sampling: &Sampling, prompt: &[Token], n: usize) -> Vec<Token> {
-        let mut sampler = Sampler::new(sampling, 5, prompt, n as u32, 7).unwrap();
+        let mut sampler = Sampler::new(sampling, 5, &[4], prompt, n as u32, 7).unwrap();
         let mut scratch = scratch();
         (0..n).map(|_| sampler.sample(&LOGITS, &mut scratch).unwrap()).collect()
     }
@@ -171,6 +183,8 @@ mod tests {
         assert_eq!(draw(&sampling(), &[], 3), [2, 2, 2]);
         let biased = Sampling { logit_bias: vec![(2, -100.0), (4, 6.5)], ..sampling() };
         assert_eq!(draw(&biased, &[], 1), [4]);
+        let endless = Sampling { ignore_eos: true, ..biased };
+        assert_eq!(draw(&endless, &[], 1), [3]);
     }
 
     #[test]
@@ -216,7 +230,7 @@ mod tests {
     fn broken_logits_are_an_error_and_no_abort() {
         let mut scratch = scratch();
         for sampling in [sampling(), Sampling::default()] {
-            let mut sampler = Sampler::new(&sampling, 3, &[], 8, 7).unwrap();
+            let mut sampler = Sampler::new(&sampling, 3, &[], &[], 8, 7).unwrap();
             for logits in [[f32::NAN, 1.0, 2.0], [f32::NEG_INFINITY; 3], [f32::INFINITY; 3]] {
                 assert_eq!(sampler.sample(&logits, &mut scratch).unwrap_err().code, Code::EngineFailed);
             }
@@ -232,7 +246,7 @@ mod tests {
             (Sampling { repeat_penalty: 0.0, ..sampling() }, "repeat_penalty"),
             (Sampling { temperature: f32::NAN, ..sampling() }, "temperature"),
         ] {
-            let e = Sampler::new(&sampling, 5, &[], 8, 7).err().unwrap();
+            let e = Sampler::new(&sampling, 5, &[], &[], 8, 7).err().unwrap();
             assert_eq!((e.code, e.param.as_deref()), (Code::InvalidRequest, Some(field)));
         }
     }

@@ -238,8 +238,9 @@ impl Server {
             }
             self.seeds = self.seeds.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let len = prompt.len() as u32;
-            let sampler =
-                Sampler::new(&job.sampling, self.model.n_vocab(), &prompt, limit - len, (self.seeds >> 32) as u32);
+            let ends = if job.sampling.ignore_eos { self.model.ends() } else { Vec::new() };
+            let (n_vocab, seed) = (self.model.n_vocab(), (self.seeds >> 32) as u32);
+            let sampler = Sampler::new(&job.sampling, n_vocab, &ends, &prompt, limit - len, seed);
             let sampler = match sampler {
                 Ok(sampler) => sampler,
                 Err(e) => {

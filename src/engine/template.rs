@@ -193,3 +193,285 @@ fn strftime(format: &str, unix: u64) -> Option<String> {
     }
     Some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chat(messages: &[(&str, &str)]) -> Vec<Message> {
+        messages.iter().map(|(r, c)| Message { role: r.to_string(), content: c.to_string(), name: None }).collect()
+    }
+
+    fn render(template: &str, messages: &[(&str, &str)]) -> Result<String> {
+        ChatTemplate::new(template, "<s>".into(), "</s>".into())?.render(&chat(messages))
+    }
+
+    const TURNS: [(&str, &str); 4] =
+        [("system", "Be brief."), ("user", "Hi"), ("assistant", " Hello. "), ("user", "Who are you?")];
+
+    const CHATML: &str = "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + \
+        message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}\
+        {{ '<|im_start|>assistant\n' }}{% endif %}";
+
+    const ZEPHYR: &str = "{% for message in messages %}
+{% if message['role'] == 'user' %}
+{{ '<|user|>\n' + message['content'] + eos_token }}
+{% elif message['role'] == 'system' %}
+{{ '<|system|>\n' + message['content'] + eos_token }}
+{% elif message['role'] == 'assistant' %}
+{{ '<|assistant|>\n'  + message['content'] + eos_token }}
+{% endif %}
+{% if loop.last and add_generation_prompt %}
+{{ '<|assistant|>' }}
+{% endif %}
+{% endfor %}";
+
+    const GEMMA_2: &str = "{{ bos_token }}{% if messages[0]['role'] == 'system' %}\
+        {{ raise_exception('System role not supported') }}{% endif %}{% for message in messages %}\
+        {% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}\
+        {{ raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}{% endif %}\
+        {% if (message['role'] == 'assistant') %}{% set role = 'model' %}{% else %}{% set role = message['role'] %}\
+        {% endif %}{{ '<start_of_turn>' + role + '\n' + message['content'] | trim + '<end_of_turn>\n' }}{% endfor %}\
+        {% if add_generation_prompt %}{{'<start_of_turn>model\n'}}{% endif %}";
+
+    const PHI_3: &str = "{% for message in messages %}{% if message['role'] == 'system' %}\
+        {{'<|system|>\n' + message['content'] + '<|end|>\n'}}{% elif message['role'] == 'user' %}\
+        {{'<|user|>\n' + message['content'] + '<|end|>\n'}}{% elif message['role'] == 'assistant' %}\
+        {{'<|assistant|>\n' + message['content'] + '<|end|>\n'}}{% endif %}{% endfor %}{% if add_generation_prompt %}\
+        {{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}";
+
+    const QWEN_2_5: &str = r#"{%- if tools %}
+    {{- '<|im_start|>system\n' }}
+    {%- if messages[0]['role'] == 'system' %}
+        {{- messages[0]['content'] }}
+    {%- else %}
+        {{- 'You are Qwen, created by Alibaba Cloud. You are a helpful assistant.' }}
+    {%- endif %}
+    {{- "\n\n# Tools\n\nYou may call one or more functions to assist with the user query.\n\nYou are provided with function signatures within <tools></tools> XML tags:\n<tools>" }}
+    {%- for tool in tools %}
+        {{- "\n" }}
+        {{- tool | tojson }}
+    {%- endfor %}
+    {{- "\n</tools>\n\nFor each function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:\n<tool_call>\n{\"name\": <function-name>, \"arguments\": <args-json-object>}\n</tool_call><|im_end|>\n" }}
+{%- else %}
+    {%- if messages[0]['role'] == 'system' %}
+        {{- '<|im_start|>system\n' + messages[0]['content'] + '<|im_end|>\n' }}
+    {%- else %}
+        {{- '<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n' }}
+    {%- endif %}
+{%- endif %}
+{%- for message in messages %}
+    {%- if (message.role == "user") or (message.role == "system" and not loop.first) or (message.role == "assistant" and not message.tool_calls) %}
+        {{- '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>' + '\n' }}
+    {%- elif message.role == "assistant" %}
+        {{- '<|im_start|>' + message.role }}
+        {%- if message.content %}
+            {{- '\n' + message.content }}
+        {%- endif %}
+        {%- for tool_call in message.tool_calls %}
+            {%- if tool_call.function is defined %}
+                {%- set tool_call = tool_call.function %}
+            {%- endif %}
+            {{- '\n<tool_call>\n{"name": "' }}
+            {{- tool_call.name }}
+            {{- '", "arguments": ' }}
+            {{- tool_call.arguments | tojson }}
+            {{- '}\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\n' }}
+    {%- elif message.role == "tool" %}
+        {%- if (loop.index0 == 0) or (messages[loop.index0 - 1].role != "tool") %}
+            {{- '<|im_start|>user' }}
+        {%- endif %}
+        {{- '\n<tool_response>\n' }}
+        {{- message.content }}
+        {{- '\n</tool_response>' }}
+        {%- if loop.last or (messages[loop.index0 + 1].role != "tool") %}
+            {{- '<|im_end|>\n' }}
+        {%- endif %}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\n' }}
+{%- endif %}
+"#;
+
+    /// Without the branches for tools, which need a list of tools to be entered.
+    const LLAMA_3_2: &str = r#"{{- bos_token }}
+{%- if custom_tools is defined %}
+    {%- set tools = custom_tools %}
+{%- endif %}
+{%- if not tools_in_user_message is defined %}
+    {%- set tools_in_user_message = true %}
+{%- endif %}
+{%- if not date_string is defined %}
+    {%- if strftime_now is defined %}
+        {%- set date_string = strftime_now("%d %b %Y") %}
+    {%- else %}
+        {%- set date_string = "26 Jul 2024" %}
+    {%- endif %}
+{%- endif %}
+{%- if not tools is defined %}
+    {%- set tools = none %}
+{%- endif %}
+
+{#- This block extracts the system message, so we can slot it into the right place. #}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system_message = messages[0]['content']|trim %}
+    {%- set messages = messages[1:] %}
+{%- else %}
+    {%- set system_message = "" %}
+{%- endif %}
+
+{#- System message #}
+{{- "<|start_header_id|>system<|end_header_id|>\n\n" }}
+{%- if tools is not none %}
+    {{- "Environment: ipython\n" }}
+{%- endif %}
+{{- "Cutting Knowledge Date: December 2023\n" }}
+{{- "Today Date: " + date_string + "\n\n" }}
+{{- system_message }}
+{{- "<|eot_id|>" }}
+
+{%- for message in messages %}
+    {%- if not (message.role == 'ipython' or message.role == 'tool' or 'tool_calls' in message) %}
+        {{- '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n'+ message['content'] | trim + '<|eot_id|>' }}
+    {%- elif message.role == "tool" or message.role == "ipython" %}
+        {{- "<|start_header_id|>ipython<|end_header_id|>\n\n" }}
+        {%- if message.content is mapping or message.content is iterable %}
+            {{- message.content | tojson }}
+        {%- else %}
+            {{- message.content }}
+        {%- endif %}
+        {{- "<|eot_id|>" }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|start_header_id|>assistant<|end_header_id|>\n\n' }}
+{%- endif %}
+"#;
+
+    #[test]
+    fn chatml() {
+        assert_eq!(
+            render(CHATML, &TURNS).unwrap(),
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n Hello. \
+             <|im_end|>\n<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n"
+        );
+    }
+
+    #[test]
+    fn tinyllama_and_zephyr() {
+        assert_eq!(
+            render(ZEPHYR, &TURNS).unwrap(),
+            "<|system|>\nBe brief.</s>\n<|user|>\nHi</s>\n<|assistant|>\n Hello. </s>\n<|user|>\nWho are you?</s>\n\
+             <|assistant|>\n"
+        );
+    }
+
+    #[test]
+    fn phi_3() {
+        assert_eq!(
+            render(PHI_3, &TURNS).unwrap(),
+            "<|system|>\nBe brief.<|end|>\n<|user|>\nHi<|end|>\n<|assistant|>\n Hello. <|end|>\n<|user|>\n\
+             Who are you?<|end|>\n<|assistant|>\n"
+        );
+    }
+
+    #[test]
+    fn gemma_2_and_its_own_refusals() {
+        assert_eq!(
+            render(GEMMA_2, &TURNS[1..]).unwrap(),
+            "<s><start_of_turn>user\nHi<end_of_turn>\n<start_of_turn>model\nHello.<end_of_turn>\n\
+             <start_of_turn>user\nWho are you?<end_of_turn>\n<start_of_turn>model\n"
+        );
+        let e = render(GEMMA_2, &TURNS).unwrap_err();
+        assert_eq!(e.code, Code::NoChatTemplate);
+        assert!(e.message.contains("System role not supported"), "{e}");
+        let e = render(GEMMA_2, &[TURNS[1], TURNS[3]]).unwrap_err();
+        assert!(e.message.contains("roles must alternate"), "{e}");
+    }
+
+    #[test]
+    fn qwen_2_5_with_and_without_a_system_message() {
+        assert_eq!(
+            render(QWEN_2_5, &TURNS).unwrap(),
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n Hello. \
+             <|im_end|>\n<|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n"
+        );
+        assert_eq!(
+            render(QWEN_2_5, &TURNS[3..]).unwrap(),
+            "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n\
+             <|im_start|>user\nWho are you?<|im_end|>\n<|im_start|>assistant\n"
+        );
+        assert_eq!(
+            render(QWEN_2_5, &[("tool", "21 °C")]).unwrap(),
+            "<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are a helpful assistant.<|im_end|>\n\
+             <|im_start|>user\n<tool_response>\n21 °C\n</tool_response><|im_end|>\n<|im_start|>assistant\n"
+        );
+    }
+
+    #[test]
+    fn llama_3_2_knows_the_date() {
+        let text = render(LLAMA_3_2, &TURNS).unwrap();
+        let (head, rest) = text.split_once("Today Date: ").unwrap();
+        assert_eq!(head, "<s><|start_header_id|>system<|end_header_id|>\n\nCutting Knowledge Date: December 2023\n");
+        let (date, rest) = rest.split_once('\n').unwrap();
+        assert_eq!(date.split(' ').map(str::len).collect::<Vec<_>>(), [2, 3, 4], "{date}");
+        assert_eq!(
+            rest,
+            "\nBe brief.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|><|start_header_id|>assistant\
+             <|end_header_id|>\n\nHello.<|eot_id|><|start_header_id|>user<|end_header_id|>\n\nWho are you?<|eot_id|>\
+             <|start_header_id|>assistant<|end_header_id|>\n\n"
+        );
+    }
+
+    #[test]
+    fn a_template_cannot_run_for_ever() {
+        let e =
+            render("{% for i in range(100000) %}{% for j in range(100000) %}{{ j }}{% endfor %}{% endfor %}", &TURNS);
+        assert!(e.unwrap_err().message.contains("too long"));
+        let e = render("{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}", &TURNS).unwrap_err();
+        assert_eq!(e.code, Code::NoChatTemplate);
+    }
+
+    #[test]
+    fn a_template_that_does_not_compile_says_so() {
+        let e = ChatTemplate::new("{% if %}", String::new(), String::new()).err().unwrap();
+        assert_eq!(e.code, Code::NoChatTemplate);
+        assert!(e.message.contains("does not compile") && e.message.contains("/v1/completions"), "{e}");
+    }
+
+    #[test]
+    fn names_and_missing_fields() {
+        let template = "{% for m in messages %}{% if m.name is defined %}{{ m.name }}: {% endif %}{{ m.content }}\
+            {% if m.tool_calls %}no{% endif %};{% endfor %}";
+        let mut messages = chat(&[("user", "a"), ("user", "b")]);
+        messages[1].name = Some("ann".into());
+        let template = ChatTemplate::new(template, String::new(), String::new()).unwrap();
+        assert_eq!(template.render(&messages).unwrap(), "a;ann: b;");
+    }
+
+    #[test]
+    fn json_as_python_writes_it() {
+        assert_eq!(
+            render("{{ {'a': [1, 2.5, none, true], 'b': '<é>&'} | tojson }}", &TURNS).unwrap(),
+            r#"{"a": [1, 2.5, null, true], "b": "<é>&"}"#
+        );
+        assert_eq!(render("{{ {'a': [1]} | tojson(indent=2) }}", &TURNS).unwrap(), "{\n  \"a\": [\n    1\n  ]\n}");
+    }
+
+    #[test]
+    fn dates() {
+        for (unix, expected) in [
+            (0, "Thu 01 Jan 1970 00:00:00 12AM"),
+            (951_782_400, "Tue 29 Feb 2000 00:00:00 12AM"),
+            (1_721_998_799, "Fri 26 Jul 2024 12:59:59 12PM"),
+            (4_102_444_799, "Thu 31 Dec 2099 23:59:59 11PM"),
+        ] {
+            assert_eq!(strftime("%a %d %b %Y %H:%M:%S %I%p", unix).as_deref(), Some(expected));
+        }
+        assert_eq!(strftime("%A, %B %-d", 0), None);
+        assert_eq!(strftime("100%%", 0).as_deref(), Some("100%"));
+    }
+}

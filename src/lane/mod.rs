@@ -69,6 +69,8 @@ pub struct Sampling {
     pub seed: Option<u32>,
     /// Added to the logits of these tokens. Range -100 to 100.
     pub logit_bias: Vec<(i32, f32)>,
+    /// Never choose a token that ends the generation: it goes on to `max_tokens`. For measurements.
+    pub ignore_eos: bool,
 }
 
 impl Default for Sampling {
@@ -83,6 +85,7 @@ impl Default for Sampling {
             repeat_penalty: 1.0,
             seed: None,
             logit_bias: Vec::new(),
+            ignore_eos: false,
         }
     }
 }

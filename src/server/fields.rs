@@ -78,7 +78,6 @@ const REFUSED: &[(&str, &[Neutral], &str)] = &[
     ("min_keep", &[ZERO], ""),
     ("repeat_last_n", &[Is(Shape::Number(64.0))], "repeat_penalty looks at the last 64 tokens"),
     ("samplers", &[NO_LIST], ""),
-    ("ignore_eos", &[FALSE], ""),
     ("n_probs", &[ZERO], ""),
     ("n_indent", &[ZERO], ""),
     ("t_max_predict_ms", &[ZERO], "use wattlm.deadline_ms"),

@@ -32,12 +32,15 @@ pub const MAX_PATH: usize = 107;
 #[derive(Debug)]
 pub struct Unlink {
     path: PathBuf,
-    inode: (u64, u64),
+    /// Open only to be compared: as long as it is, no other file can get its inode's number.
+    file: File,
 }
 
 impl Drop for Unlink {
     fn drop(&mut self) {
-        if std::fs::symlink_metadata(&self.path).is_ok_and(|m| (m.dev(), m.ino()) == self.inode) {
+        let inode = |m: std::fs::Metadata| (m.dev(), m.ino());
+        let (ours, there) = (self.file.metadata().map(inode), std::fs::symlink_metadata(&self.path).map(inode));
+        if matches!((ours, there), (Ok(a), Ok(b)) if a == b) {
             let _ = std::fs::remove_file(&self.path);
         }
     }
@@ -82,9 +85,9 @@ pub fn bind(path: &Path, mode: u32, group: Option<u32>) -> io::Result<(UnixListe
     fchmod(&fd, mode).map_err(|e| fail("set the mode of", e))?;
     let address = UnixAddr::new(path).map_err(|e| fail("name", e))?;
     sys_bind(fd.as_raw_fd(), &address).map_err(|e| fail("create", e))?;
-    let meta = std::fs::symlink_metadata(path)?;
+    let file = std::fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_NOFOLLOW).open(path)?;
     // From here on the file is removed again if anything fails.
-    let unlink = Unlink { path: path.to_owned(), inode: (meta.dev(), meta.ino()) };
+    let unlink = Unlink { path: path.to_owned(), file };
     if let Some(gid) = group {
         fchownat(&*folder, name, None, Some(Gid::from_raw(gid)), AtFlags::AT_SYMLINK_NOFOLLOW)
             .map_err(|e| fail(&format!("give group {gid} to"), e))?;

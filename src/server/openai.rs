@@ -75,6 +75,7 @@ struct Body {
     logit_bias: Option<BTreeMap<String, f64>>,
     stop: Option<Stop>,
     seed: Option<i64>,
+    ignore_eos: Option<bool>,
     stream: Option<bool>,
     stream_options: Option<StreamOptions>,
     wattlm: Option<Extension>,
@@ -120,6 +121,7 @@ impl Body {
             },
             seed: self.seed.map(fold_seed),
             logit_bias: logit_bias(self.logit_bias.unwrap_or_default())?,
+            ignore_eos: self.ignore_eos.unwrap_or(false),
         };
         let prompt = match endpoint {
             Endpoint::Chat => Prompt::Chat(messages(self.messages)?),

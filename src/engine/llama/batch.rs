@@ -26,10 +26,6 @@ impl Batch {
         self.tokens.len()
     }
 
-    /// Whether it holds no token.
-    pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
-    }
 
     /// Empties it and keeps its memory.
     pub fn clear(&mut self) {

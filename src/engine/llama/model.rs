@@ -159,6 +159,11 @@ impl Model {
         self.valid(token).is_some_and(|t| unsafe { sys::llama_vocab_is_eog(self.vocab(), t) })
     }
 
+    /// The tokens that end an answer. Looks at the whole vocabulary.
+    pub fn ends(&self) -> Vec<Token> {
+        (0..self.n_vocab() as i32).filter(|t| self.is_eog(*t)).collect()
+    }
+
     /// The token as the vocabulary spells it: `<|im_end|>`.
     pub fn token_text(&self, token: Token) -> String {
         let Some(token) = self.valid(token) else { return String::new() };
