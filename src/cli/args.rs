@@ -9,31 +9,49 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use crate::sched;
 use crate::units::Span;
 
-/// Shown under `wattlm --help` and in wattlm(1).
-const MORE: &str = "\
-Exit status:
-  0    done
-  1    the request failed, or what was checked is not in order
-  2    the command line is wrong
-  69   no service answers on the socket
-  130  interrupted; the request was cancelled
+/// Sections behind the options in `wattlm --help` and in wattlm(1).
+pub(super) const MORE: [(&str, &str); 3] = [
+    (
+        "Exit status",
+        "\
+0    done
+1    the request failed, or what was checked is not in order
+2    the command line is wrong
+69   no service answers on the socket
+130  interrupted; the request was cancelled",
+    ),
+    (
+        "Environment",
+        "\
+WATTLM_SOCKET  the service's socket, unless --socket names one
+WATTLM_CONFIG  the configuration file, for commands that read it",
+    ),
+    (
+        "JSON",
+        "\
+With --json every command prints JSON on standard output, one object on a line,
+and nothing else there. A failure is such an object too, as on the wire:
+{\"error\": {\"message\", \"type\", \"param\", \"code\"}}",
+    ),
+];
 
-Environment:
-  WATTLM_SOCKET  the service's socket, unless --socket names one
-  WATTLM_CONFIG  the configuration file, for commands that read it
+fn more() -> String {
+    let section = |(title, text): &(&str, &str)| format!("{title}:\n  {}", text.replace('\n', "\n  "));
+    MORE.iter().map(section).collect::<Vec<_>>().join("\n\n")
+}
 
-With --json every command prints JSON on standard output, one object on a line, and nothing else there. A failure is
-the object {\"error\": {\"message\", \"type\", \"param\", \"code\"}}, as on the wire.";
+/// Behind the options of each command.
+const GLOBAL: usize = 900;
 
 /// Asks the device's language-model service, and looks after its models
 #[derive(Debug, Parser)]
-#[command(name = "wattlm", version, after_long_help = MORE, max_term_width = 100, disable_help_subcommand = true)]
+#[command(name = "wattlm", version, after_long_help = more(), max_term_width = 100, disable_help_subcommand = true)]
 pub(super) struct Cli {
     /// The service's socket [default: your own service's if it runs, else /run/wattlm/wattlm.sock]
-    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, display_order = GLOBAL)]
     pub(super) socket: Option<PathBuf>,
     /// Prints JSON for programs
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = GLOBAL)]
     pub(super) json: bool,
     #[command(subcommand)]
     pub(super) command: Command,

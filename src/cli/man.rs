@@ -7,9 +7,10 @@ use std::path::Path;
 
 use clap::{Command, CommandFactory};
 use clap_complete::Shell;
+use clap_mangen::roff::{roman, Roff};
 use clap_mangen::Man;
 
-use super::args::Cli;
+use super::args::{Cli, MORE};
 use super::print::Out;
 use crate::error::{Code, Error, Result};
 
@@ -40,10 +41,15 @@ pub(super) fn pages(programs: Vec<(Command, &'static str)>, dir: &Path) -> Resul
         let mut todo = vec![program];
         while let Some(command) = todo.pop() {
             todo.extend(command.get_subcommands().filter(|s| !s.is_hide_set()).cloned());
+            let own = command.get_name() == "wattlm";
+            let command = if own { command.after_long_help(None::<&str>) } else { command };
             let source = format!("wattlm {}", crate::VERSION);
             let page = Man::new(command).section(section).source(source).manual("wattlm");
             let mut text = Vec::new();
             page.render(&mut text).map_err(fail)?;
+            if own {
+                more().to_writer(&mut text).map_err(fail)?;
+            }
             let name = page.get_filename();
             fs::write(dir.join(&name), text).map_err(fail)?;
             names.push(name);
@@ -51,6 +57,18 @@ pub(super) fn pages(programs: Vec<(Command, &'static str)>, dir: &Path) -> Resul
     }
     names.sort();
     Ok(names)
+}
+
+/// The sections that clap has no place for, under the names that manuals use.
+fn more() -> Roff {
+    let mut page = Roff::new();
+    for (title, text) in MORE {
+        page.control("SH", [title.to_uppercase().as_str()]);
+        page.control("nf", []);
+        page.text([roman(text)]);
+        page.control("fi", []);
+    }
+    page
 }
 
 #[cfg(test)]
@@ -66,6 +84,10 @@ mod tests {
         }
         assert!(!names.iter().any(|n| n.contains("man")), "{names:?}");
         let page = fs::read_to_string(dir.path().join("wattlm.1")).unwrap();
-        assert!(page.contains("WATTLM_SOCKET") && page.contains("69"), "{page}");
+        for section in ["NAME", "SYNOPSIS", "OPTIONS", "EXIT STATUS", "ENVIRONMENT"] {
+            let head = [format!(".SH {section}\n"), format!(".SH \"{section}\"\n")];
+            assert!(head.iter().any(|h| page.contains(h)), "{section} in {page}");
+        }
+        assert!(!page.contains("EXTRA"), "{page}");
     }
 }
