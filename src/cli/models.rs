@@ -65,8 +65,8 @@ impl Found {
 
 fn from_wire(list: &Value) -> Result<Vec<ModelInfo>> {
     let model = |entry: &Value| {
-        let mut info = entry["wattlm"].clone();
-        info["name"] = entry["id"].clone();
+        let own = &entry["wattlm"];
+        let info = json!({"name": entry["id"], "default": own["default"], "variants": own["variants"]});
         serde_json::from_value(info)
     };
     let entries = list["data"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -285,6 +285,8 @@ mod tests {
             ["a:q4_0", "loaded", "qwen2", "Q4_0", "494 M", "335.7 MiB", "-", "4096", "-", "default, no chat template"]
         );
         assert_eq!(rows[1].last().map(String::as_str), Some("no chat template"));
-        assert_eq!(from_wire(&json!({"data": [{"id": "a"}]})).unwrap_err().code, Code::Protocol);
+        for odd in [json!({"id": "a"}), json!({"id": "a", "wattlm": "x"}), json!([])] {
+            assert_eq!(from_wire(&json!({"data": [odd]})).unwrap_err().code, Code::Protocol);
+        }
     }
 }

@@ -35,7 +35,7 @@ fn page(s: &Status) -> String {
         ("memory", format!("{} available", Bytes(s.memory_available))),
     ];
     if t.worker_faults > 0 {
-        rows.push(("faults", format!("{} of workers, {} requests started again", t.worker_faults, t.retried)));
+        rows.push(("faults", format!("workers: {}; requests started again: {}", t.worker_faults, t.retried)));
     }
     if let Some(fault) = &s.last_fault {
         rows.push(("last fault", fault.clone()));
@@ -59,14 +59,13 @@ fn page(s: &Status) -> String {
 
 fn ended(s: &Status) -> String {
     let t = &s.totals;
-    let mut parts = vec![format!("{} requests", t.requests), format!("{} completed", t.completed)];
+    let mut parts = vec![format!("{} taken", t.requests), format!("{} completed", t.completed)];
     for (n, what) in [(t.cancelled, "cancelled"), (t.failed, "failed"), (t.refused, "refused")] {
         if n > 0 {
             parts.push(format!("{n} {what}"));
         }
     }
-    parts.push(format!("{} model loads", t.loads));
-    parts.join(", ")
+    format!("{}; models loaded: {}", parts.join(", "), t.loads)
 }
 
 fn row(l: &LaneStatus) -> Vec<String> {
@@ -113,7 +112,7 @@ mod tests {
             page,
             "wattlmd      0.1.0, process 42, up 1 min 15 s\n\
              requests     2 running, 1 waiting\n\
-             since start  9 requests, 5 completed, 1 failed, 0 model loads\n\
+             since start  9 taken, 5 completed, 1 failed; models loaded: 0\n\
              tokens       1.5 M of prompts, 0 more from the cache, 0 generated\n\
              memory       1.5 GiB available\n\n\
              No model is loaded; the first request loads one."
