@@ -42,6 +42,17 @@ fn read_all(mut stream: wattlm::client::Stream) -> Result<(String, Final), Error
     }
 }
 
+/// With this a worker may stand still for a while without being taken for hung.
+const PATIENT: &str = "[worker]\nheartbeat = '60s'\n";
+
+/// A request that occupies its slot: its worker is stopped after the first token. `SIGCONT` lets it go on.
+fn held(daemon: &Daemon, client: &Client) -> wattlm::client::Stream {
+    let mut running = client.completion_stream(long(480)).unwrap();
+    while !matches!(running.next(None).unwrap(), Delta::Text(_)) {}
+    daemon.signal_workers(Signal::SIGSTOP);
+    running
+}
+
 #[test]
 fn a_chat_is_answered_whole_and_streamed_alike() {
     let daemon = Daemon::demo();
@@ -168,10 +179,9 @@ fn a_prompt_is_reused_by_its_own_user() {
 
 #[test]
 fn requests_run_side_by_side_and_classes_are_ordered() {
-    let daemon = Daemon::with("[models]\nslots = 1\n", &[&common::demo_models()]);
+    let daemon = Daemon::with(&format!("[models]\nslots = 1\n{PATIENT}"), &[&common::demo_models()]);
     let client = client(&daemon);
-    let mut running = client.completion_stream(long(450)).unwrap();
-    while !matches!(running.next(None).unwrap(), Delta::Text(_)) {}
+    let running = held(&daemon, &client);
     let (done, order) = std::sync::mpsc::channel();
     let mut askers = Vec::new();
     for (n, class) in ["background", "standard", "interactive"].into_iter().enumerate() {
@@ -184,6 +194,7 @@ fn requests_run_side_by_side_and_classes_are_ordered() {
         }));
         eventually("it is queued", || client.status().unwrap()["queued"] == n + 1);
     }
+    daemon.signal_workers(Signal::SIGCONT);
     drop(running);
     let order: Vec<&str> = order.iter().take(3).collect();
     assert_eq!(order, ["interactive", "standard", "background"]);
@@ -194,17 +205,20 @@ fn requests_run_side_by_side_and_classes_are_ordered() {
 
 #[test]
 fn a_full_queue_says_when_to_come_back() {
-    let daemon = Daemon::with("[models]\nslots = 1\n[queue]\nmax = 1\n", &[&common::demo_models()]);
+    let daemon = Daemon::with(&format!("[models]\nslots = 1\n[queue]\nmax = 1\n{PATIENT}"), &[&common::demo_models()]);
     let client = client(&daemon);
-    let mut running = client.completion_stream(long(480)).unwrap();
-    while !matches!(running.next(None).unwrap(), Delta::Text(_)) {}
-    let waiting = client.completion_stream(long(4)).unwrap();
+    let running = held(&daemon, &client);
+    let waiting = {
+        let client = client.clone();
+        std::thread::spawn(move || client.json("POST", "/v1/completions", Some(&long(4))))
+    };
     eventually("it waits", || client.status().unwrap()["queued"] == 1);
     let error = client.json("POST", "/v1/completions", Some(&long(4))).unwrap_err();
     assert_eq!(error.code, Code::QueueFull);
     assert!(error.retry_after.is_some_and(|d| d >= Duration::from_secs(1)), "{error:?}");
+    daemon.signal_workers(Signal::SIGCONT);
     drop(running);
-    read_all(waiting).unwrap();
+    waiting.join().unwrap().expect("who waited is served");
 }
 
 #[test]

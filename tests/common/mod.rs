@@ -122,6 +122,14 @@ impl Daemon {
         children(self.pid())
     }
 
+    /// Signals them all.
+    pub fn signal_workers(&self, signal: nix::sys::signal::Signal) {
+        for pid in self.workers() {
+            // It may be gone already.
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
+        }
+    }
+
     /// Descriptors it holds open.
     pub fn descriptors(&self) -> usize {
         fs::read_dir(format!("/proc/{}/fd", self.pid())).map_or(0, |d| d.count())

@@ -26,7 +26,6 @@ impl Batch {
         self.tokens.len()
     }
 
-
     /// Empties it and keeps its memory.
     pub fn clear(&mut self) {
         self.tokens.clear();

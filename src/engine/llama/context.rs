@@ -44,6 +44,9 @@ pub type WatchFn = Box<dyn Fn() -> bool>;
 pub struct Context {
     ptr: NonNull<sys::llama_context>,
     pool: Option<ThreadPool>,
+    /// Pools that llama.cpp may still know. Attaching another only notes it; at the next graph, llama.cpp's CPU backend
+    /// pauses the one it used last, which must exist until then.
+    retired: Vec<ThreadPool>,
     n_batch: usize,
     n_seq: i32,
     n_vocab: usize,
@@ -99,6 +102,7 @@ impl Context {
         Ok(Context {
             ptr,
             pool: None,
+            retired: Vec::new(),
             n_batch: n_batch as usize,
             n_seq: n_seq as i32,
             n_vocab: model.n_vocab() as usize,
@@ -124,14 +128,14 @@ impl Context {
         unsafe { sys::llama_get_memory(self.ptr.as_ptr()) }
     }
 
-    /// Uses these threads from the next decode on; the former ones are joined.
+    /// Uses these threads from the next decode on; the former ones end after it.
     pub fn set_pool(&mut self, pool: ThreadPool) {
-        // SAFETY: no decode runs (`&mut self`); the context lets go of the former pool before that is dropped.
+        // SAFETY: no decode runs (`&mut self`); the former pool lives until a decode has gone over to this one.
         unsafe {
             sys::llama_attach_threadpool(self.ptr.as_ptr(), pool.ptr.as_ptr(), pool.ptr.as_ptr());
             sys::llama_set_n_threads(self.ptr.as_ptr(), pool.threads() as i32, pool.threads() as i32);
         }
-        self.pool = Some(pool);
+        self.retired.extend(self.pool.replace(pool));
     }
 
     /// Runs the model over the batch.
@@ -156,7 +160,11 @@ impl Context {
         // SAFETY: all arrays hold `n` elements and outlive the call; the batch and its sequences are within the
         // context's limits; token ids are checked by llama.cpp.
         match unsafe { sys::llama_decode(self.ptr.as_ptr(), raw) } {
-            0 => Decoded::Done,
+            0 => {
+                // A graph was computed, so the backend uses the current pool.
+                self.retired.clear();
+                Decoded::Done
+            }
             1 => Decoded::NoRoom,
             2 => Decoded::Aborted,
             code => Decoded::Failed(code),

@@ -12,7 +12,8 @@ use super::modules::cpu_proc;
 type New = unsafe extern "C" fn(*mut sys::ggml_threadpool_params) -> *mut sys::ggml_threadpool;
 type Free = unsafe extern "C" fn(*mut sys::ggml_threadpool);
 
-/// Compute threads. Dropping it joins them; it must not be attached to a context then.
+/// Compute threads. Dropping it joins them; llama.cpp must not know it any more then, which is [`super::Context`]'s
+/// business.
 pub struct ThreadPool {
     pub(super) ptr: NonNull<sys::ggml_threadpool>,
     free: Free,
@@ -54,7 +55,7 @@ impl ThreadPool {
 
 impl Drop for ThreadPool {
     fn drop(&mut self) {
-        // SAFETY: we own it; `Context` detaches a pool before it drops it.
+        // SAFETY: we own it; `Context` drops a pool only when llama.cpp uses another, or after the context.
         unsafe { (self.free)(self.ptr.as_ptr()) }
     }
 }
