@@ -115,6 +115,12 @@ impl Handle {
     }
 }
 
+/// The models that a service with this configuration would serve, for programs that find none running. Reads the
+/// headers of all files.
+pub fn list_models(config: Config) -> Vec<ModelInfo> {
+    catalog::Catalog::new(config).list(|_| "unloaded".to_owned())
+}
+
 /// The running service.
 pub struct Service {
     handle: Handle,

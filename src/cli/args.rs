@@ -1,0 +1,339 @@
+//! The argument tree: names, help texts, value types. Parsing only; what a command does stands in its own module.
+//!
+//! The help texts are the manual: the man pages and completions are made from this tree.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::sched;
+use crate::units::Span;
+
+/// Sections behind the options in `wattlm --help` and in wattlm(1).
+pub(super) const MORE: [(&str, &str); 3] = [
+    (
+        "Exit status",
+        "\
+0    done
+1    the request failed, or what was checked is not in order
+2    the command line is wrong
+69   no service answers on the socket
+130  interrupted; the request was cancelled",
+    ),
+    (
+        "Environment",
+        "\
+WATTLM_SOCKET  the service's socket, unless --socket names one
+WATTLM_CONFIG  the configuration file, for commands that read it",
+    ),
+    (
+        "JSON",
+        "\
+With --json every command prints JSON on standard output, one object on a line,
+and nothing else there. A failure is such an object too, as on the wire:
+{\"error\": {\"message\", \"type\", \"param\", \"code\"}}",
+    ),
+];
+
+fn more() -> String {
+    let section = |(title, text): &(&str, &str)| format!("{title}:\n  {}", text.replace('\n', "\n  "));
+    MORE.iter().map(section).collect::<Vec<_>>().join("\n\n")
+}
+
+/// Behind the options of each command.
+const GLOBAL: usize = 900;
+
+/// Asks the device's language-model service, and looks after its models
+#[derive(Debug, Parser)]
+#[command(name = "wattlm", version, after_long_help = more(), max_term_width = 100, disable_help_subcommand = true)]
+pub(super) struct Cli {
+    /// The service's socket [default: your own service's if it runs, else /run/wattlm/wattlm.sock]
+    #[arg(long, global = true, value_name = "PATH", value_hint = ValueHint::FilePath, display_order = GLOBAL)]
+    pub(super) socket: Option<PathBuf>,
+    /// Prints JSON for programs
+    #[arg(long, global = true, display_order = GLOBAL)]
+    pub(super) json: bool,
+    #[command(subcommand)]
+    pub(super) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    Generate(Generate),
+    Chat(Chat),
+    #[command(subcommand)]
+    Models(Models),
+    /// Shows what the service is doing: models loaded, requests, totals, the last fault
+    Status,
+    #[command(subcommand)]
+    Config(Config),
+    /// Prints a completion script for a shell
+    ///
+    /// For bash: wattlm completions bash > /usr/share/bash-completion/completions/wattlm
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual pages into a folder
+    #[command(hide = true)]
+    Man {
+        /// The folder; it is created if need be
+        #[arg(value_hint = ValueHint::DirPath)]
+        dir: PathBuf,
+    },
+}
+
+/// Answers one prompt
+///
+/// The prompt is sent as a user's message through the model's chat template. A model without one completes the prompt
+/// as it stands, which --raw asks of any model. The answer is printed as it comes, and nothing is added to it but a
+/// final line break where there is none.
+///
+/// With --json each piece is a line {"text": …}, and the last line holds "finish_reason", "usage" and the receipt
+/// ("wattlm"). With --no-stream all of it is one line.
+#[derive(Debug, Args)]
+pub(super) struct Generate {
+    /// The prompt; "-" or none at all: standard input
+    pub(super) prompt: Option<String>,
+    /// Completes the prompt as it stands, without the chat template
+    #[arg(long, conflicts_with = "system")]
+    pub(super) raw: bool,
+    /// Prints the answer when it is complete
+    #[arg(long)]
+    pub(super) no_stream: bool,
+    #[command(flatten)]
+    pub(super) ask: Ask,
+}
+
+/// Talks with a model
+///
+/// Each line is a message; the conversation so far goes with it. Ctrl-C ends an answer, Ctrl-D the conversation.
+/// Lines that begin with "/" are commands: /help lists them. Works with a pipe on standard input too.
+#[derive(Debug, Args)]
+pub(super) struct Chat {
+    #[command(flatten)]
+    pub(super) ask: Ask,
+}
+
+/// What `generate` and `chat` have in common.
+#[derive(Debug, Args)]
+pub(super) struct Ask {
+    /// The model, or model:variant [default: the service's default model]
+    #[arg(short, long, value_name = "NAME")]
+    pub(super) model: Option<String>,
+    /// A system message, sent before the others
+    #[arg(short, long, value_name = "TEXT")]
+    pub(super) system: Option<String>,
+    /// Ends the answer after this many tokens
+    #[arg(short = 'n', long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) max_tokens: Option<u32>,
+    /// Randomness from 0 (none) to 2 [default: 1]
+    #[arg(short, long, value_name = "T", value_parser = number(0.0, 2.0))]
+    pub(super) temperature: Option<f32>,
+    /// Keeps the most likely tokens whose probabilities sum up to this
+    #[arg(long, value_name = "P", value_parser = number(0.0, 1.0))]
+    pub(super) top_p: Option<f32>,
+    /// Keeps this many most likely tokens
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) top_k: Option<u32>,
+    /// Drops tokens less likely than this share of the most likely one
+    #[arg(long, value_name = "P", value_parser = number(0.0, 1.0))]
+    pub(super) min_p: Option<f32>,
+    /// The same seed gives the same answer on the same device
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u32>,
+    /// Ends the answer before this text; may be repeated
+    #[arg(long, value_name = "TEXT", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    pub(super) stop: Vec<String>,
+    /// How urgent it is [default: interactive for chat, else standard]
+    #[arg(long, value_name = "CLASS")]
+    pub(super) class: Option<Class>,
+    /// Fails unless the answer is complete in this time, such as 30s
+    #[arg(long, value_name = "TIME")]
+    pub(super) deadline: Option<Span>,
+    /// Prints on standard error what the answer took: tokens, speed, times, where it ran and why
+    #[arg(long)]
+    pub(super) receipt: bool,
+}
+
+/// A number within a range. Leaves no way in for NaN, which JSON cannot carry.
+fn number(low: f32, high: f32) -> impl Fn(&str) -> Result<f32, String> + Clone + Send + Sync + 'static {
+    move |text: &str| match text.parse::<f32>() {
+        Ok(n) if (low..=high).contains(&n) => Ok(n),
+        _ => Err(format!("write a number from {low} to {high}")),
+    }
+}
+
+/// As [`sched::Class`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Class {
+    /// A person waits for it
+    Interactive,
+    /// The ordinary one
+    Standard,
+    /// May wait
+    Background,
+}
+
+impl From<Class> for sched::Class {
+    fn from(class: Class) -> sched::Class {
+        match class {
+            Class::Interactive => sched::Class::Interactive,
+            Class::Standard => sched::Class::Standard,
+            Class::Background => sched::Class::Background,
+        }
+    }
+}
+
+/// Lists, adds, checks, loads and unloads models
+#[derive(Debug, Subcommand)]
+pub(super) enum Models {
+    /// Lists the models
+    ///
+    /// Asks the service; where none runs, looks into the model folders that the configuration names.
+    List,
+    /// Copies a GGUF file into a model folder and records its digest
+    ///
+    /// The copy is complete and on the disk before it gets its name; the digest is written beside it, and the service
+    /// compares it before it first loads the model.
+    Add {
+        /// The file
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: PathBuf,
+        /// The sha256 that its publisher states; the file is refused if it has another
+        #[arg(long, value_name = "HEX", value_parser = sha256)]
+        sha256: Option<String>,
+        /// The folder [default: the first that the configuration names]
+        #[arg(long, value_hint = ValueHint::DirPath)]
+        dir: Option<PathBuf>,
+    },
+    /// Compares files with their recorded digests
+    ///
+    /// Reads every byte, whatever was verified before. Fails if a file differs; a file without a digest is only
+    /// mentioned.
+    Verify {
+        /// The model, or model:variant [default: all]
+        name: Option<String>,
+    },
+    /// Loads a model and waits until it takes requests
+    Load {
+        /// The model, or model:variant
+        name: String,
+    },
+    /// Unloads a model when its requests have ended
+    Unload {
+        /// The model, or model:variant
+        name: String,
+    },
+    /// Writes a model of a published shape with random weights
+    ///
+    /// It answers nothing, but it takes the memory, time and energy of the real one: measure before you download.
+    Synth {
+        /// The shape; `wattlm models shapes` lists them
+        shape: String,
+        /// The file to write, or a folder
+        #[arg(value_hint = ValueHint::FilePath)]
+        out: PathBuf,
+        /// The quantization
+        #[arg(short, long, default_value = "q4_k_m")]
+        quant: String,
+    },
+    /// Lists the shapes and quantizations that `synth` knows
+    Shapes,
+}
+
+fn sha256(text: &str) -> Result<String, String> {
+    let hex = text.strip_prefix("sha256:").unwrap_or(text).to_ascii_lowercase();
+    if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        Ok(hex)
+    } else {
+        Err("a sha256 has 64 hexadecimal digits, as `sha256sum` prints them".into())
+    }
+}
+
+/// Checks and explains the configuration
+#[derive(Debug, Subcommand)]
+pub(super) enum Config {
+    /// Says what is wrong with the configuration, where, and what to write instead
+    Check {
+        /// The main file; its drop-ins are read too [default: the one that the service reads]
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+    },
+    /// Prints the configuration with its defaults filled in
+    Show {
+        /// The main file; its drop-ins are read too [default: the one that the service reads]
+        #[arg(value_hint = ValueHint::FilePath)]
+        file: Option<PathBuf>,
+    },
+    /// Prints the reference of all keys, in Markdown
+    Reference,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(args: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once(&"wattlm").chain(args))
+    }
+
+    #[test]
+    fn the_tree_is_sound_and_everything_in_it_is_explained() {
+        let mut tree = Cli::command();
+        tree.build();
+        tree.clone().debug_assert();
+        let mut all = vec![tree];
+        while let Some(command) = all.pop() {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for arg in command.get_arguments() {
+                assert!(arg.get_help().is_some(), "{} of {}", arg.get_id(), command.get_name());
+            }
+            all.extend(command.get_subcommands().cloned());
+        }
+    }
+
+    #[test]
+    fn global_options_may_stand_anywhere() {
+        for args in [["--json", "--socket", "/s", "status"], ["status", "--socket", "/s", "--json"]] {
+            let cli = parse(&args).unwrap();
+            assert!(cli.json && cli.socket == Some("/s".into()), "{args:?}");
+        }
+    }
+
+    #[test]
+    fn values_out_of_range_are_usage_errors() {
+        for bad in [
+            ["generate", "-t", "NaN"],
+            ["generate", "-t", "2.1"],
+            ["generate", "--top-p", "-inf"],
+            ["generate", "-n", "0"],
+            ["generate", "--stop", ""],
+            ["generate", "--class", "urgent"],
+            ["generate", "--deadline", "30"],
+            ["generate", "--seed", "-1"],
+        ] {
+            assert_eq!(parse(&bad).unwrap_err().exit_code(), 2, "{bad:?}");
+        }
+        assert!(parse(&["generate", "--raw", "--system", "x"]).is_err());
+        assert!(parse(&["models", "add", "f", "--sha256", "abc"]).is_err());
+    }
+
+    #[test]
+    fn digests_are_taken_as_people_copy_them() {
+        let hex = "AB".repeat(32);
+        assert_eq!(sha256(&hex), Ok(hex.to_lowercase()));
+        assert_eq!(sha256(&format!("sha256:{hex}")), Ok(hex.to_lowercase()));
+        assert!(sha256(&"é".repeat(32)).is_err());
+    }
+
+    #[test]
+    fn stops_repeat_and_a_lone_dash_is_a_prompt() {
+        let Command::Generate(g) = parse(&["generate", "--stop", "a", "--stop", "b", "-"]).unwrap().command else {
+            panic!("another command")
+        };
+        assert_eq!((g.ask.stop, g.prompt), (vec!["a".to_owned(), "b".to_owned()], Some("-".to_owned())));
+    }
+}

@@ -1,0 +1,153 @@
+//! `wattlm status`: what the service is doing, as a page for people or the wire's object for programs.
+
+use crate::client::Client;
+use crate::error::{Code, Error, Result};
+use crate::service::{LaneStatus, Status};
+use crate::units::Bytes;
+
+use super::print::{count, seconds, table, Out};
+
+pub(super) fn run(client: &Client, out: Out) -> Result<()> {
+    let status = client.status()?;
+    if out.json {
+        return out.object(&status);
+    }
+    let status = serde_json::from_value(status)
+        .map_err(|e| Error::new(Code::Protocol, format!("the service is of another version than this program: {e}")))?;
+    out.line(page(&status))
+}
+
+fn page(s: &Status) -> String {
+    let t = &s.totals;
+    let mut rows = vec![
+        ("wattlmd", format!("{}, process {}, up {}", s.version, s.pid, seconds(s.uptime_s))),
+        ("requests", format!("{} running, {} waiting", s.running, s.queued)),
+        ("since start", ended(s)),
+        (
+            "tokens",
+            format!(
+                "{} of prompts, {} more from the cache, {} generated",
+                count(t.prompt_tokens),
+                count(t.cached_tokens),
+                count(t.completion_tokens)
+            ),
+        ),
+        ("memory", format!("{} available", Bytes(s.memory_available))),
+    ];
+    if t.worker_faults > 0 {
+        rows.push(("faults", format!("workers: {}; requests started again: {}", t.worker_faults, t.retried)));
+    }
+    if let Some(fault) = &s.last_fault {
+        rows.push(("last fault", fault.clone()));
+    }
+    let mut page: String = rows.iter().map(|(name, value)| format!("{name:<13}{value}\n")).collect();
+    if s.lanes.is_empty() {
+        page.push_str("\nNo model is loaded; the first request loads one.");
+        return page;
+    }
+    let head = ["MODEL", "STATE", "DEVICE", ">THREADS", ">RUNNING", ">CONTEXT", "KV", ">LOADED IN", ">PID"];
+    page.push('\n');
+    page.push_str(&table(&head, &s.lanes.iter().map(row).collect::<Vec<_>>()));
+    for lane in s.lanes.iter().filter(|l| l.state != "loading") {
+        page.push_str(&format!("\n\n{}\n  kernels  {}\n  sandbox  {}", lane.model, lane.kernels, lane.sandbox));
+        if !lane.excluded_kernels.is_empty() {
+            page.push_str(&format!("\n  excluded {} (they failed here)", lane.excluded_kernels.join(", ")));
+        }
+    }
+    page
+}
+
+fn ended(s: &Status) -> String {
+    let t = &s.totals;
+    let mut parts = vec![format!("{} taken", t.requests), format!("{} completed", t.completed)];
+    for (n, what) in [(t.cancelled, "cancelled"), (t.failed, "failed"), (t.refused, "refused")] {
+        if n > 0 {
+            parts.push(format!("{n} {what}"));
+        }
+    }
+    format!("{}; models loaded: {}", parts.join(", "), t.loads)
+}
+
+fn row(l: &LaneStatus) -> Vec<String> {
+    let loading = l.state == "loading";
+    let state = if loading { format!("loading {:.0} %", l.progress * 100.0) } else { l.state.clone() };
+    let kv = serde_json::to_value(l.kv_type).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
+    vec![
+        l.model.clone(),
+        state,
+        l.device.clone(),
+        l.threads.to_string(),
+        format!("{}/{}", l.running, l.slots),
+        l.context.to_string(),
+        kv,
+        if loading { String::new() } else { seconds(f64::from(l.load_ms) / 1000.0) },
+        l.pid.map(|p| p.to_string()).unwrap_or_default(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lane::KvType;
+    use crate::service::Totals;
+
+    fn status() -> Status {
+        Status {
+            version: "0.1.0".into(),
+            uptime_s: 75.0,
+            pid: 42,
+            lanes: Vec::new(),
+            queued: 1,
+            running: 2,
+            totals: Totals { requests: 9, completed: 5, failed: 1, prompt_tokens: 1_500_000, ..Totals::default() },
+            last_fault: None,
+            memory_available: 3 << 29,
+        }
+    }
+
+    #[test]
+    fn an_idle_service_says_so() {
+        let page = page(&status());
+        assert_eq!(
+            page,
+            "wattlmd      0.1.0, process 42, up 1 min 15 s\n\
+             requests     2 running, 1 waiting\n\
+             since start  9 taken, 5 completed, 1 failed; models loaded: 0\n\
+             tokens       1.5 M of prompts, 0 more from the cache, 0 generated\n\
+             memory       1.5 GiB available\n\n\
+             No model is loaded; the first request loads one."
+        );
+    }
+
+    #[test]
+    fn lanes_faults_and_kernels_are_told() {
+        let lane = LaneStatus {
+            model: "m:q4_0".into(),
+            state: "ready".into(),
+            device: "cpu".into(),
+            kernels: "zen4 (AVX512)".into(),
+            excluded_kernels: vec!["sapphirerapids".into()],
+            threads: 4,
+            pid: Some(7),
+            running: 1,
+            slots: 4,
+            context: 4096,
+            kv_type: KvType::Q8_0,
+            sandbox: "landlock v4, seccomp".into(),
+            load_ms: 1234,
+            progress: 1.0,
+        };
+        let loading = LaneStatus { state: "loading".into(), progress: 0.256, pid: None, ..lane.clone() };
+        let mut s = Status { lanes: vec![lane, loading], last_fault: Some("SIGILL".into()), ..status() };
+        s.totals.worker_faults = 1;
+        let page = page(&s);
+        for part in [
+            "last fault   SIGILL",
+            "m:q4_0  ready         cpu           4      1/4     4096  q8_0      1.2 s    7",
+            "m:q4_0  loading 26 %  cpu           4      1/4     4096  q8_0\n",
+            "  kernels  zen4 (AVX512)\n  sandbox  landlock v4, seccomp\n  excluded sapphirerapids",
+        ] {
+            assert!(page.contains(part), "{part:?} in\n{page}");
+        }
+    }
+}
