@@ -62,7 +62,10 @@ fn a_chat_is_answered_whole_and_streamed_alike() {
     assert_eq!(command["room"], "kitchen", "{command}");
     assert_eq!(whole["choices"][0]["finish_reason"], "stop");
     let usage = &whole["usage"];
-    assert_eq!(usage["total_tokens"].as_u64(), Some(usage["prompt_tokens"].as_u64().unwrap() + usage["completion_tokens"].as_u64().unwrap()));
+    assert_eq!(
+        usage["total_tokens"].as_u64(),
+        Some(usage["prompt_tokens"].as_u64().unwrap() + usage["completion_tokens"].as_u64().unwrap())
+    );
     let receipt = &whole["wattlm"];
     assert!(receipt["model"].as_str().unwrap().starts_with("wattlm-demo:"), "{receipt}");
     assert_eq!(receipt["device"], "cpu");
@@ -125,9 +128,17 @@ fn bad_requests_are_told_what_is_wrong() {
     let too_long = "kitchen ".repeat(2000);
     for (path, body, code) in [
         ("/v1/chat/completions", json!({"messages": message(&too_long)}), Code::ContextLengthExceeded),
-        ("/v1/chat/completions", json!({"messages": message("hi"), "max_tokens": 100_000}), Code::ContextLengthExceeded),
+        (
+            "/v1/chat/completions",
+            json!({"messages": message("hi"), "max_tokens": 100_000}),
+            Code::ContextLengthExceeded,
+        ),
         ("/v1/chat/completions", json!({"messages": message("hi"), "model": "wattlm-dmo"}), Code::ModelNotFound),
-        ("/v1/chat/completions", json!({"messages": message("hi"), "tools": [{"type": "function"}]}), Code::UnsupportedField),
+        (
+            "/v1/chat/completions",
+            json!({"messages": message("hi"), "tools": [{"type": "function"}]}),
+            Code::UnsupportedField,
+        ),
         ("/v1/chat/completions", json!({"messages": message("hi"), "n": 2}), Code::UnsupportedField),
         ("/v1/completions", json!({"prompt": "x", "temperature": 9}), Code::InvalidRequest),
         ("/v1/completions", json!({"prompt": "x", "logit_bias": {"999999": 1}}), Code::InvalidRequest),
@@ -253,7 +264,8 @@ fn a_wrong_digest_or_a_broken_file_is_refused() {
     let models = tempfile::tempdir().unwrap();
     let source = common::demo_models().join("wattlm-demo-q4_0.gguf");
     std::fs::copy(&source, models.path().join("changed-q4_0.gguf")).unwrap();
-    std::fs::write(models.path().join("changed-q4_0.gguf.sha256"), format!("{}  changed-q4_0.gguf\n", "0".repeat(64))).unwrap();
+    std::fs::write(models.path().join("changed-q4_0.gguf.sha256"), format!("{}  changed-q4_0.gguf\n", "0".repeat(64)))
+        .unwrap();
     let whole = std::fs::read(&source).unwrap();
     std::fs::write(models.path().join("cut-q4_0.gguf"), &whole[..whole.len() / 2]).unwrap();
     std::fs::write(models.path().join("good-q4_0.gguf"), &whole).unwrap();
@@ -324,8 +336,12 @@ fn a_half_closed_client_still_gets_its_answer() {
     let daemon = Daemon::demo();
     let mut socket = UnixStream::connect(&daemon.socket).unwrap();
     let body = long(5).to_string();
-    write!(socket, "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}", body.len())
-        .unwrap();
+    write!(
+        socket,
+        "POST /v1/completions HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+    .unwrap();
     socket.shutdown(std::net::Shutdown::Write).unwrap();
     let mut answer = String::new();
     socket.read_to_string(&mut answer).unwrap();

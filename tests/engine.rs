@@ -62,9 +62,7 @@ struct Engine {
 }
 
 #[allow(clippy::type_complexity)]
-fn start_raw(
-    config: LaneConfig,
-) -> (Sender<ToLane>, Receiver<FromLane>, JoinHandle<()>, Arc<AtomicU64>) {
+fn start_raw(config: LaneConfig) -> (Sender<ToLane>, Receiver<FromLane>, JoinHandle<()>, Arc<AtomicU64>) {
     let (to, inbox) = channel();
     let (out, from) = channel();
     let out = Mutex::new(out);

@@ -133,7 +133,8 @@ fn a_model_that_keeps_dying_is_quarantined_and_comes_back() {
 #[test]
 fn a_thousand_kills_lose_nothing() {
     let kills: u64 = std::env::var("WATTLM_KILLS").ok().and_then(|n| n.parse().ok()).unwrap_or(40);
-    let config = "[models]\nslots = 4\n[worker]\nbackoff_first = '1ms'\nbackoff_max = '20ms'\nfaults_to_quarantine = 1000\n";
+    let config =
+        "[models]\nslots = 4\n[worker]\nbackoff_first = '1ms'\nbackoff_max = '20ms'\nfaults_to_quarantine = 1000\n";
     let mut daemon = Daemon::with(config, &[&common::demo_models()]);
     let client = client(&daemon);
     client.json("POST", "/v1/completions", Some(&long(1))).unwrap();

@@ -219,4 +219,3 @@ fn abort_on_panic() {
         std::process::abort();
     }));
 }
-

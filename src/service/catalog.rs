@@ -168,7 +168,11 @@ impl Catalog {
     fn context(&self, v: &Variant) -> u32 {
         let wanted = self.config.model_settings(&v.model).context;
         let trained = v.facts.as_ref().map_or(0, |f| f.context_train);
-        if trained == 0 { wanted } else { wanted.min(trained) }
+        if trained == 0 {
+            wanted
+        } else {
+            wanted.min(trained)
+        }
     }
 
     /// Bytes that the kernel and the cgroup leave to us; 0 where they do not say.

@@ -96,10 +96,7 @@ impl Core {
 
     fn next_wakeup(&self) -> Option<Time> {
         let (heartbeat, stall) = self.patience();
-        [self.sched.next_timeout(), self.lanes.next_watch(heartbeat, stall), self.stop]
-            .into_iter()
-            .flatten()
-            .min()
+        [self.sched.next_timeout(), self.lanes.next_watch(heartbeat, stall), self.stop].into_iter().flatten().min()
     }
 
     fn timers(&mut self) {
@@ -433,7 +430,8 @@ impl Core {
 
     fn retire(&mut self, id: LaneId) -> Option<LaneSlot> {
         let slot = self.lanes.by_id.remove(&id)?;
-        let (gone, waiting) = std::mem::take(&mut self.unload_replies).into_iter().partition(|(v, _)| *v == slot.variant);
+        let (gone, waiting) =
+            std::mem::take(&mut self.unload_replies).into_iter().partition(|(v, _)| *v == slot.variant);
         self.unload_replies = waiting;
         for (_, reply) in gone {
             reply(Ok(()));
@@ -457,10 +455,18 @@ impl Core {
             FromLane::Ready(info) => {
                 log::info!(
                     "{} ready in {} ms: {} {}, {} threads, {}",
-                    slot.model, info.load_ms, info.device, info.kernels, info.threads, info.sandbox
+                    slot.model,
+                    info.load_ms,
+                    info.device,
+                    info.kernels,
+                    info.threads,
+                    info.sandbox
                 );
                 if info.synthetic {
-                    log::warn!("{} is synthetic: its weights are random, it measures speed and says nothing", slot.model);
+                    log::warn!(
+                        "{} is synthetic: its weights are random, it measures speed and says nothing",
+                        slot.model
+                    );
                 }
                 self.totals.loads += 1;
                 slot.progress = 1.0;
@@ -647,4 +653,3 @@ fn loaded(slot: &LaneSlot, now: Time) -> Update {
         },
     }))
 }
-

@@ -11,8 +11,8 @@ use crate::error::{Code, Error};
 use crate::lane::{Gone, Lane, LaneId, LaneInfo, RequestId};
 use crate::models::fit::Need;
 use crate::sched::VariantId;
-use crate::service::catalog::Held;
 use crate::service::api::Sink;
+use crate::service::catalog::Held;
 
 /// A heartbeat may be this late before its worker counts as hung: a loaded two-core machine delays a thread by tens
 /// of milliseconds, and together with the heartbeat this stays under the promised heartbeat plus one second.

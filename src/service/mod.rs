@@ -22,7 +22,6 @@ use std::time::Duration;
 
 pub use api::*;
 
-
 use crate::config::Config;
 use crate::error::{Code, Error};
 use crate::lane::{LaneEvent, LaneFactory, LaneId, RequestId};

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
+use super::catalog::Resolved;
 use crate::clock::Time;
 use crate::error::{Code, Error};
 use crate::lane::{Finish, Job, LaneId, LaneInfo, RequestId, Tenant, Usage};
 use crate::sched::VariantId;
-use super::catalog::Resolved;
 use crate::service::api::{request_name, Generate, Outcome, Peer, Receipt, Sink, SinkClosed, Update};
 
 /// Why a request is being stopped while its lane still works on it.
@@ -45,14 +45,7 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub fn new(
-        id: RequestId,
-        peer: Peer,
-        resolved: Resolved,
-        spec: Generate,
-        sink: Box<dyn Sink>,
-        now: Time,
-    ) -> Self {
+    pub fn new(id: RequestId, peer: Peer, resolved: Resolved, spec: Generate, sink: Box<dyn Sink>, now: Time) -> Self {
         Request {
             id,
             peer,

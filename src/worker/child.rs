@@ -167,7 +167,8 @@ fn run(stream: UnixStream, parent: i32) -> ! {
     let sink = Arc::clone(&out);
     engine::run(config, rx, Arc::new(move |msg| sink.send(&msg)), hooks);
     // Without running C++ destructors: llama.cpp's may crash on a device that is gone, and nothing is left to save.
-    let _ = out.stream.lock();
+    // Nor in the middle of another thread's frame.
+    let _whole = out.stream.lock();
     sys::exit_now(0)
 }
 

@@ -62,8 +62,7 @@ impl LaneFactory for ProcessLanes {
 impl ProcessLanes {
     fn spawn(&self, id: LaneId, config: LaneConfig, events: EventFn) -> std::io::Result<Worker> {
         let (ours, theirs) = UnixStream::pair()?;
-        let env: Vec<(&str, OsString)> =
-            KEEP_ENV.iter().filter_map(|k| std::env::var_os(k).map(|v| (*k, v))).collect();
+        let env: Vec<(&str, OsString)> = KEEP_ENV.iter().filter_map(|k| std::env::var_os(k).map(|v| (*k, v))).collect();
         let child = Command::new(&self.exe)
             .arg0("wattlm-worker")
             .args([WORKER_ARG, &std::process::id().to_string(), &self.oom_score_adj.to_string()])

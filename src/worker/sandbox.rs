@@ -11,7 +11,8 @@
 use std::collections::BTreeMap;
 
 use landlock::{
-    Access, AccessFs, AccessNet, Compatible, LandlockStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus, ABI,
+    Access, AccessFs, AccessNet, Compatible, LandlockStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
+    ABI,
 };
 use nix::unistd::{Gid, Uid};
 use seccompiler::{
@@ -213,12 +214,8 @@ fn filters() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
     forbidden.insert(libc::SYS_open, open_for_writing(1)?);
 
     // A new process is one that does not share our memory as a thread does.
-    let not_a_thread = SeccompCondition::new(
-        0,
-        SeccompCmpArgLen::Qword,
-        SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64),
-        0,
-    )?;
+    let not_a_thread =
+        SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64), 0)?;
     forbidden.insert(libc::SYS_clone, vec![SeccompRule::new(vec![not_a_thread])?]);
 
     // The filter cannot look behind these calls' pointers. "Not implemented" makes the C library use the older call.
