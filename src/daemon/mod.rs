@@ -123,7 +123,7 @@ fn run(args: Args, config: Config) -> Result<(), String> {
     let (listener, unlink) = match passed {
         Some(listener) => (listener, None),
         None => {
-            let group = reload::gid_of("server.group", &config.server.group);
+            let group = reload::socket_group(&config.server);
             let mode = config.server.mode.0;
             let (listener, unlink) = server::bind(socket, mode, group)
                 .map_err(|e| format!("cannot listen on {}: {e}; name another place with --socket", socket.display()))?;
