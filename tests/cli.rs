@@ -208,6 +208,24 @@ fn models_are_added_with_their_digest_and_verified() {
     let object = json(&out(&here(&["models", "verify", "--json"])));
     assert_eq!((&object["ok"], &object["models"][0]["result"]), (&false.into(), &"failed".into()));
 
+    // Under another name, as which it need not be called .gguf.
+    let blob = model_file(dir.path(), "blob");
+    assert!(err(&here(&["models", "add", path(&blob)])).contains("--name"));
+    for bad in ["a/b", "a:b", ".a", ""] {
+        let output = here(&["models", "add", path(&blob), "--name", bad]);
+        assert!(output.status.code() == Some(2) && err(&output).contains("at most 128 letters"), "{}", err(&output));
+    }
+    good(&here(&["models", "add", path(&blob), "--name", "helper-q4_0"]));
+    assert!(fs::read_to_string(models.join("helper-q4_0.gguf.sha256")).unwrap().contains(&sha256));
+    good(&here(&["models", "add", path(&blob), "--name", "helper-q4_0.gguf"]));
+    assert!(good(&here(&["models", "verify", "helper"])).starts_with("ok        helper:q4_0  "));
+    let alias =
+        format!("[models]\ndirs = [\"{}\"]\n[[model]]\nname = \"helper\"\naliases = [\"h\"]\n", models.display());
+    fs::write(&config, alias).unwrap();
+    for name in ["h", "h:q4_0"] {
+        assert!(good(&here(&["models", "verify", name])).starts_with("ok        helper:q4_0  "), "{name}");
+    }
+
     let output = here(&["models", "add", path(&config)]);
     assert!(output.status.code() == Some(1) && err(&output).contains("no model"), "{}", err(&output));
 }

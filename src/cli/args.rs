@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use crate::models::naming;
 use crate::sched;
 use crate::units::Span;
 
@@ -200,6 +201,9 @@ pub(super) enum Models {
         /// The file
         #[arg(value_hint = ValueHint::FilePath)]
         file: PathBuf,
+        /// What clients ask for, with the variant behind it: `assistant-q4_k_m` [default: the file's own name]
+        #[arg(long, value_parser = model_name)]
+        name: Option<String>,
         /// The sha256 that its publisher states; the file is refused if it has another
         #[arg(long, value_name = "HEX", value_parser = sha256)]
         sha256: Option<String>,
@@ -240,6 +244,16 @@ pub(super) enum Models {
     },
     /// Lists the shapes and quantizations that `synth` knows
     Shapes,
+}
+
+fn model_name(text: &str) -> Result<String, String> {
+    // Who gives a file's name means the same.
+    let name = text.strip_suffix(".gguf").unwrap_or(text);
+    if naming::valid(name) {
+        Ok(name.to_owned())
+    } else {
+        Err(naming::RULE.to_owned())
+    }
 }
 
 fn sha256(text: &str) -> Result<String, String> {

@@ -23,9 +23,9 @@ use crate::units::Bytes;
 pub(super) fn run(command: Models, connect: impl Fn() -> Result<Client>, out: Out) -> Result<ExitCode> {
     match command {
         Models::List => list(&Found::look(&connect)?, out)?,
-        Models::Add { file, sha256, dir } => {
+        Models::Add { file, name, sha256, dir } => {
             let service = connect().is_ok();
-            add(&file, sha256.as_deref(), dir, service, out)?;
+            add(&file, name.as_deref(), sha256.as_deref(), dir, service, out)?;
         }
         Models::Verify { name } => return verify(&Found::look(&connect)?, name.as_deref(), out),
         Models::Load { name } => load(&connect()?, &name, out)?,
@@ -124,7 +124,14 @@ fn row(m: &ModelInfo, v: &VariantInfo) -> Vec<String> {
     ]
 }
 
-fn add(file: &Path, sha256: Option<&str>, dir: Option<PathBuf>, service: bool, out: Out) -> Result<()> {
+fn add(
+    file: &Path,
+    name: Option<&str>,
+    sha256: Option<&str>,
+    dir: Option<PathBuf>,
+    service: bool,
+    out: Out,
+) -> Result<()> {
     let dir = match dir {
         Some(dir) => dir,
         None => super::config::load()?.models.dirs.into_iter().next().ok_or_else(|| {
@@ -137,7 +144,7 @@ fn add(file: &Path, sha256: Option<&str>, dir: Option<PathBuf>, service: bool, o
             format!("cannot create {}: {e}; name another folder with --dir", dir.display()),
         )
     })?;
-    let added = interruptible("copying", |progress| Digests::new(None).add(file, &dir, sha256, progress))?;
+    let added = interruptible("copying", |progress| Digests::new(None).add(file, &dir, name, sha256, progress))?;
     out.either(
         &added,
         format_args!(
@@ -156,7 +163,11 @@ fn add(file: &Path, sha256: Option<&str>, dir: Option<PathBuf>, service: bool, o
 
 /// Compares each file with its digest, and goes on where one differs.
 fn verify(found: &Found, name: Option<&str>, out: Out) -> Result<ExitCode> {
-    let wanted = |m: &ModelInfo, v: &VariantInfo| name.is_none_or(|n| n == m.name || n == v.name);
+    let meant = name.and_then(of_alias);
+    let wanted = |m: &ModelInfo, v: &VariantInfo| {
+        let is = |n: &str| n == m.name || n == v.name;
+        name.is_none_or(is) || meant.as_deref().is_some_and(is)
+    };
     let variants: Vec<&VariantInfo> = found.variants().filter(|(m, v)| wanted(m, v)).map(|(_, v)| v).collect();
     if let (Some(name), true) = (name, variants.is_empty()) {
         let text = format!("there is no model '{name}'; 'wattlm models list' shows what there is");
@@ -196,6 +207,14 @@ fn verify(found: &Found, name: Option<&str>, out: Out) -> Result<ExitCode> {
         out.object(&json!({"ok": all_good, "models": results}))?;
     }
     Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What an alias of the configuration stands for.
+fn of_alias(name: &str) -> Option<String> {
+    let (alias, variant) = name.split_once(':').map_or((name, None), |(m, v)| (m, Some(v)));
+    let config = super::config::load().ok()?;
+    let model = &config.model.iter().find(|m| m.aliases.iter().any(|a| a == alias))?.name;
+    Some(variant.map_or_else(|| model.clone(), |v| format!("{model}:{v}")))
 }
 
 fn load(client: &Client, name: &str, out: Out) -> Result<()> {

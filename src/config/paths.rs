@@ -86,19 +86,32 @@ impl Env {
     }
 
     /// The main configuration file, and whether somebody named it (so that it must exist): `$WATTLM_CONFIG`; else
-    /// the user's own if there is one; else the device's.
+    /// the user's own if there is one; else the device's. A unit with a state directory has no home of its own: what
+    /// it can write itself must not configure it.
     pub fn config(&self) -> (PathBuf, bool) {
         if let Some(named) = self.var("WATTLM_CONFIG") {
             return (named.to_owned(), true);
         }
         let user = self.home("XDG_CONFIG_HOME", ".config").map(|d| d.join("wattlm/wattlm.toml"));
-        (user.filter(|f| !self.root && f.exists()).unwrap_or_else(|| SYSTEM_CONFIG.into()), false)
+        let has_home = !self.root && self.var("STATE_DIRECTORY").is_none();
+        (user.filter(|f| has_home && f.exists()).unwrap_or_else(|| SYSTEM_CONFIG.into()), false)
     }
 
-    /// Model folders, in the order in which they are searched.
+    /// Model folders, in the order in which they are searched: the user's own (of a unit: that in its state), the
+    /// device's, that of the prefix where this program is installed, the image's.
     pub fn model_dirs(&self) -> Vec<PathBuf> {
-        let own = self.home("XDG_DATA_HOME", ".local/share").map(|d| d.join("wattlm/models")).filter(|_| !self.root);
-        own.into_iter().chain(SYSTEM_MODELS.map(PathBuf::from)).collect()
+        let [added, image] = SYSTEM_MODELS.map(PathBuf::from);
+        let home =
+            || self.home("XDG_DATA_HOME", ".local/share").map(|d| d.join("wattlm/models")).filter(|_| !self.root);
+        let own = self.var("STATE_DIRECTORY").map(|d| d.join("models")).or_else(home);
+        let installed = self.prefix().map(|p| p.join("share/wattlm/models"));
+        let mut dirs = Vec::new();
+        for dir in own.into_iter().chain([added]).chain(installed).chain([image]) {
+            if !dirs.contains(&dir) {
+                dirs.push(dir);
+            }
+        }
+        dirs
     }
 
     /// Where state is kept; `None` where this user has no home.
@@ -112,9 +125,14 @@ impl Env {
     /// (`../lib/wattlm`), or where packages put them. The last if none exists.
     pub fn modules(&self) -> PathBuf {
         let dir = self.exe.as_deref().and_then(Path::parent);
-        let installed = dir.and_then(Path::parent).map(|prefix| prefix.join("lib/wattlm"));
+        let installed = self.prefix().map(|prefix| prefix.join("lib/wattlm"));
         let candidates = dir.map(|d| d.join("wattlm-modules")).into_iter().chain(installed);
         candidates.into_iter().find(|d| d.is_dir()).unwrap_or_else(|| SYSTEM_MODULES.into())
+    }
+
+    /// `/usr` for `/usr/bin/wattlmd`.
+    fn prefix(&self) -> Option<&Path> {
+        self.exe.as_deref()?.parent()?.parent()
     }
 
     fn var(&self, name: &str) -> Option<&Path> {
@@ -173,6 +191,29 @@ mod tests {
         ]);
         assert_eq!(env.socket(), Some(SYSTEM_SOCKET.into()));
         assert_eq!(env.state(), Some(SYSTEM_STATE.into()));
+        assert_eq!(env.model_dirs(), SYSTEM_MODELS.map(PathBuf::from));
+    }
+
+    #[test]
+    fn a_unit_is_not_configured_by_what_it_can_write() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join(".config/wattlm/wattlm.toml");
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(user(&[("HOME", home.path())]).config(), (file, false));
+        let unit = user(&[("HOME", home.path()), ("STATE_DIRECTORY", home.path())]);
+        assert_eq!(unit.config(), (SYSTEM_CONFIG.into(), false));
+        assert_eq!(unit.model_dirs()[0], home.path().join("models"));
+    }
+
+    #[test]
+    fn models_are_found_in_the_prefix_of_the_program_and_no_folder_comes_twice() {
+        let dirs = |exe: &str| Env::new(true, Some(exe.into()), []).model_dirs();
+        assert_eq!(dirs("/usr/bin/wattlmd"), SYSTEM_MODELS.map(PathBuf::from));
+        assert_eq!(
+            dirs("/usr/local/bin/wattlmd"),
+            [SYSTEM_MODELS[0], "/usr/local/share/wattlm/models", SYSTEM_MODELS[1]].map(PathBuf::from)
+        );
     }
 
     #[test]

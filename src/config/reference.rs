@@ -22,7 +22,7 @@ wattlm runs with no configuration at all. What you do configure is read from
 
 1. the main file: the one named by `--config`, else by `$WATTLM_CONFIG`, else, without root,
    `$XDG_CONFIG_HOME/wattlm/wattlm.toml` (or `~/.config/wattlm/wattlm.toml`) if it exists, else
-   `/etc/wattlm/wattlm.toml`; then
+   `/etc/wattlm/wattlm.toml` (always this one in a systemd unit with a state directory); then
 2. its drop-ins in the order of their names: every `*.toml` in the directory beside it whose name ends in `.d`
    instead, such as `/etc/wattlm/wattlm.d/50-models.toml`. Names that begin with a dot are left out.
 

@@ -151,7 +151,7 @@ sections! {
         /// Permission bits of the socket. Who may write to it may ask the models.
         mode: Mode = Mode(0o660), Restart;
         /// Group that owns the socket. Where it does not exist or may not be given, the service's own group does,
-        /// with a warning. Empty: the service's own.
+        /// with a warning unless it is a user's own service and this default. Empty: the service's own.
         group: String = "wattlm".into(), Restart;
         /// Members may load and unload models and cancel other users' requests, as root and the service's user may.
         /// Empty: nobody else.
@@ -187,7 +187,8 @@ sections! {
     /// Where models are found and how they are served. `[[model]]` overrides some of it for one model.
     Models "models" {
         /// Folders searched for GGUF files, first match first. Without root, `$XDG_DATA_HOME/wattlm/models` (or
-        /// `~/.local/share/wattlm/models`) comes before these.
+        /// `~/.local/share/wattlm/models`) comes before these; in a systemd unit, `models` in its state directory.
+        /// Installed elsewhere than in `/usr`, `../share/wattlm/models` from the executable comes before the last.
         dirs: Vec<PathBuf> = paths::SYSTEM_MODELS.map(PathBuf::from).to_vec(), Reload;
         /// The model that answers a request which names none. Empty: the first found.
         default: String = String::new(), Reload;

@@ -61,7 +61,7 @@ pub struct Change {
 
 impl Config {
     /// What holds in this environment when no file says otherwise. A path for which this user has no default is
-    /// empty; `load` refuses it. [`Config::default`] is that of the device's service.
+    /// empty: `load` refuses that of the state, and who has to bind the socket that of the socket. [`Config::default`] is that of the device's service.
     pub fn defaults(env: &Env) -> Config {
         Config {
             server: Server { socket: env.socket().unwrap_or_default(), ..Server::default() },

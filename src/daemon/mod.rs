@@ -105,14 +105,26 @@ pub fn main() -> ExitCode {
     }
     match run(args, loaded.config) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            log::error!("{e}");
-            ExitCode::FAILURE
+        Err(Failure { text, status }) => {
+            log::error!("{text}");
+            ExitCode::from(status)
         }
     }
 }
 
-fn run(args: Args, config: Config) -> Result<(), String> {
+/// Why the daemon ends, and its exit status.
+struct Failure {
+    text: String,
+    status: u8,
+}
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Failure { text, status: 1 }
+    }
+}
+
+fn run(args: Args, config: Config) -> Result<(), Failure> {
     // Before any thread: a signal that came earlier would end the process, which is right; one that comes later must
     // not be lost.
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(|e| format!("cannot catch signals: {e}"))?;
@@ -122,8 +134,14 @@ fn run(args: Args, config: Config) -> Result<(), String> {
     let socket = &config.server.socket;
     let (listener, unlink) = match passed {
         Some(listener) => (listener, None),
+        None if socket.as_os_str().is_empty() => {
+            let text =
+                "no place for the socket: not root, and no XDG_RUNTIME_DIR; set it, write 'socket' in [server], \
+                        or name a place with --socket";
+            return Err(Failure { text: text.to_owned(), status: EX_CONFIG });
+        }
         None => {
-            let group = reload::gid_of("server.group", &config.server.group);
+            let group = reload::socket_group(&config.server);
             let mode = config.server.mode.0;
             let (listener, unlink) = server::bind(socket, mode, group)
                 .map_err(|e| format!("cannot listen on {}: {e}; name another place with --socket", socket.display()))?;
@@ -137,7 +155,9 @@ fn run(args: Args, config: Config) -> Result<(), String> {
     let (server_config, server_config_seen) = watch::channel(reload::server_config(&config));
     let (stop, stopped) = oneshot::channel();
 
-    log::info!("wattlmd {} serves on {}", crate::VERSION, socket.display());
+    let address = listener.local_addr().ok().and_then(|a| a.as_pathname().map(PathBuf::from));
+    let address = address.map_or_else(|| "a socket without a name".to_owned(), |path| path.display().to_string());
+    log::info!("wattlmd {} serves on {address}", crate::VERSION);
     let on_signal = {
         let handle = handle.clone();
         let mut current = reload::Current::new(args, config, server_config, handle.clone());
@@ -177,7 +197,7 @@ fn run(args: Args, config: Config) -> Result<(), String> {
         log::info!("stopped");
         Ok(())
     } else {
-        Err("the service failed".to_owned())
+        Err("the service failed".to_owned().into())
     }
 }
 

@@ -1,10 +1,10 @@
 //! What a configuration means for the running parts, and its replacement by a new one.
 
-use nix::unistd::Group;
+use nix::unistd::{getegid, geteuid, getgroups, Gid, Group};
 use tokio::sync::watch;
 
 use super::Args;
-use crate::config::{Config, Effect};
+use crate::config::{Config, Effect, Server};
 use crate::server::ServerConfig;
 use crate::service::Handle;
 
@@ -68,20 +68,47 @@ pub(super) fn server_config(config: &Config) -> ServerConfig {
         write_buffer: bytes(s.write_buffer),
         keepalive: s.keepalive.0,
         shutdown_time: super::GRACE,
-        admin_gid: gid_of("server.admin_group", &config.server.admin_group),
+        admin_gid: gid_of(
+            "server.admin_group",
+            &s.admin_group,
+            group_level(s.admin_group == Server::default().admin_group),
+        )
+        .map(Gid::as_raw),
         ..ServerConfig::default()
     }
 }
 
+/// The group that our own socket gets. `None`: the process's own.
+pub(super) fn socket_group(server: &Server) -> Option<u32> {
+    let say = group_level(server.group == Server::default().group);
+    let gid = gid_of("server.group", &server.group, say)?;
+    // Only root may give a file to a group that it is not in.
+    let member = || getegid() == gid || getgroups().is_ok_and(|all| all.contains(&gid));
+    if geteuid().is_root() || member() {
+        return Some(gid.as_raw());
+    }
+    log::log!(say, "server.group: this user is no member of '{}': the socket gets the user's own group", server.group);
+    None
+}
+
+/// How loud a missing group is: somebody's private daemon has no use for the groups of the device's service.
+fn group_level(default: bool) -> log::Level {
+    if default && !geteuid().is_root() {
+        log::Level::Debug
+    } else {
+        log::Level::Warn
+    }
+}
+
 /// The group's number; a group that does not exist is said once and left out.
-pub(super) fn gid_of(key: &str, name: &str) -> Option<u32> {
+fn gid_of(key: &str, name: &str, level: log::Level) -> Option<Gid> {
     if name.is_empty() {
         return None;
     }
     match Group::from_name(name) {
-        Ok(Some(group)) => Some(group.gid.as_raw()),
+        Ok(Some(group)) => Some(group.gid),
         Ok(None) => {
-            log::warn!("{key}: there is no group '{name}' on this machine");
+            log::log!(level, "{key}: there is no group '{name}' on this machine");
             None
         }
         Err(e) => {

@@ -9,6 +9,7 @@
 //! once and then lived with.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -21,6 +22,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::atomic::Draft;
 use super::gguf::Header;
+use super::naming;
 use super::registry::Stamp;
 use crate::error::{Code, Error, Result};
 
@@ -179,21 +181,37 @@ impl Digests {
         }
     }
 
-    /// Copies a GGUF file into `folder` under its own name and records its digest beside it.
+    /// Copies a GGUF file into `folder` and records its digest beside it, under its own name or, where `name` is
+    /// given, as `<name>.gguf`.
     ///
     /// `expected` is a sha256 in hex to compare with; without it, the source's own sidecar is used where there is one.
     /// The copy appears whole or not at all. Fails with `invalid_request` where the file is no usable model or the
     /// name is taken by another content, with `model_unverified` on a mismatch, with `internal` where the disk is full
     /// or cannot be written.
-    pub fn add(&self, source: &Path, folder: &Path, expected: Option<&str>, progress: &mut Progress) -> Result<Added> {
+    pub fn add(
+        &self,
+        source: &Path,
+        folder: &Path,
+        name: Option<&str>,
+        expected: Option<&str>,
+        progress: &mut Progress,
+    ) -> Result<Added> {
         let bad = |text: String| Error::new(Code::InvalidRequest, text);
         let shown = source.display();
         let header = Header::open(source).map_err(|e| bad(format!("{shown} is no model that can be used: {e}")))?;
-        let name = source.file_name().ok_or_else(|| bad(format!("{shown} has no file name")))?;
-        let hidden = name.as_encoded_bytes().starts_with(b".");
-        if hidden || source.extension().is_none_or(|e| !e.eq_ignore_ascii_case("gguf")) {
-            return Err(bad(format!("{shown}: rename it to end in .gguf and not to begin with a dot")));
-        }
+        let name = match name {
+            Some(name) if naming::valid(name) => OsString::from(format!("{name}.gguf")),
+            Some(name) => return Err(bad(format!("{name:?} cannot be a model's name: {}", naming::RULE))),
+            None => {
+                let own = source.file_name().ok_or_else(|| bad(format!("{shown} has no file name")))?;
+                let hidden = own.as_encoded_bytes().starts_with(b".");
+                if hidden || source.extension().is_none_or(|e| !e.eq_ignore_ascii_case("gguf")) {
+                    let text = format!("{shown} does not end in .gguf, or begins with a dot: give it a name (--name)");
+                    return Err(bad(text));
+                }
+                own.to_owned()
+            }
+        };
         let expected = match expected {
             Some(text) => Some(parse_hex(text).ok_or_else(|| bad(format!("'{text}' is not a sha256 in hex")))?),
             None => read_sidecar(&sidecar_of(source), source)?,

@@ -5,6 +5,9 @@
 /// Bytes of a model's or a variant's name.
 pub const MAX_NAME: usize = 128;
 
+/// What [`valid`] asks for, for people.
+pub const RULE: &str = "use at most 128 letters, digits, '_', '-' and '.', not '.' in front";
+
 /// A name that a client can send, a shell can quote and a table can show: no control characters, spaces at the ends,
 /// slashes, or the colon that separates model and variant.
 pub fn valid(name: &str) -> bool {

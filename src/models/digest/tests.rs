@@ -217,7 +217,7 @@ fn adding_copies_verifies_and_records() {
     let models = p.path("models");
     fs::create_dir(&models).unwrap();
     let source = p.put("m-q4_0.gguf", &model());
-    let added = p.digests.add(&source, &models, None, &mut |_| true).unwrap();
+    let added = p.digests.add(&source, &models, None, None, &mut |_| true).unwrap();
     assert_eq!(added.path, models.join("m-q4_0.gguf"));
     assert_eq!((added.bytes, added.sha256.as_str()), (model().len() as u64, sha(&model()).as_str()));
     assert_eq!(fs::read(&added.path).unwrap(), model());
@@ -226,12 +226,12 @@ fn adding_copies_verifies_and_records() {
     assert_eq!(found, Ok(Verified::Match { sha256: added.sha256.clone(), remembered: true }));
 
     // Once more is fine, another content under the name is not.
-    assert!(p.digests.add(&source, &models, Some(&added.sha256), &mut |_| true).is_ok());
+    assert!(p.digests.add(&source, &models, None, Some(&added.sha256), &mut |_| true).is_ok());
     fs::write(&source, [model(), vec![0; 32]].concat()).unwrap();
-    let e = p.digests.add(&source, &models, None, &mut |_| true).unwrap_err();
+    let e = p.digests.add(&source, &models, None, None, &mut |_| true).unwrap_err();
     assert!(e.message.contains("another content"), "{e:?}");
     assert_eq!(fs::read(&added.path).unwrap(), model());
-    assert!(p.digests.add(&added.path, &models, None, &mut |_| true).is_err());
+    assert!(p.digests.add(&added.path, &models, None, None, &mut |_| true).is_err());
     let names = fs::read_dir(&models).unwrap().count();
     assert_eq!(names, 2, "the model and its digest, nothing hidden");
 }
@@ -243,7 +243,7 @@ fn a_failed_add_leaves_nothing_behind() {
     fs::create_dir(&models).unwrap();
     let source = p.put("m-q4_0.gguf", &model());
     let add = |from: &Path, expected: Option<&str>, go: bool| {
-        p.digests.add(from, &models, expected, &mut |_| go).map_err(|e| e.code)
+        p.digests.add(from, &models, None, expected, &mut |_| go).map_err(|e| e.code)
     };
     assert_eq!(add(&source, None, false), Err(Code::Cancelled));
     assert_eq!(add(&source, Some(EMPTY), true), Err(Code::ModelUnverified));
@@ -254,7 +254,7 @@ fn a_failed_add_leaves_nothing_behind() {
     assert_eq!(add(&p.put("m.bin", &model()), None, true), Err(Code::InvalidRequest));
     assert_eq!(fs::read_dir(&models).unwrap().count(), 0);
     assert_eq!(
-        p.digests.add(&p.put("n.gguf", &model()), &p.path("no"), None, &mut |_| true).unwrap_err().code,
+        p.digests.add(&p.put("n.gguf", &model()), &p.path("no"), None, None, &mut |_| true).unwrap_err().code,
         Code::Internal
     );
 }
