@@ -50,6 +50,9 @@ fn page(s: &Status) -> String {
     page.push_str(&table(&head, &s.lanes.iter().map(row).collect::<Vec<_>>()));
     for lane in s.lanes.iter().filter(|l| l.state != "loading") {
         page.push_str(&format!("\n\n{}\n  kernels  {}\n  sandbox  {}", lane.model, lane.kernels, lane.sandbox));
+        if lane.synthetic {
+            page.push_str("\n  weights  random: it measures speed and says nothing");
+        }
         if !lane.excluded_kernels.is_empty() {
             page.push_str(&format!("\n  excluded {} (they failed here)", lane.excluded_kernels.join(", ")));
         }
@@ -134,6 +137,7 @@ mod tests {
             context: 4096,
             kv_type: KvType::Q8_0,
             sandbox: "landlock v4, seccomp".into(),
+            synthetic: true,
             load_ms: 1234,
             progress: 1.0,
         };
@@ -145,7 +149,7 @@ mod tests {
             "last fault   SIGILL",
             "m:q4_0  ready         cpu           4      1/4     4096  q8_0      1.2 s    7",
             "m:q4_0  loading 26 %  cpu           4      1/4     4096  q8_0\n",
-            "  kernels  zen4 (AVX512)\n  sandbox  landlock v4, seccomp\n  excluded sapphirerapids",
+            "  kernels  zen4 (AVX512)\n  sandbox  landlock v4, seccomp\n  weights  random: it measures speed and says nothing\n  excluded sapphirerapids",
         ] {
             assert!(page.contains(part), "{part:?} in\n{page}");
         }

@@ -10,9 +10,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -77,7 +77,8 @@ pub struct Digests {
 }
 
 impl Digests {
-    /// Remembers in `digests.json` of this folder; with `None`, not at all.
+    /// Remembers in `digests.json` of this folder, which is created when there is something to remember, for its
+    /// owner alone; with `None`, not at all.
     pub fn new(state_dir: Option<&Path>) -> Self {
         Digests { state_file: state_dir.map(|d| d.join("digests.json")), told: Mutex::new(false) }
     }
@@ -167,6 +168,9 @@ impl Digests {
         state.files.retain(|p, _| p.exists());
         state.files.insert(file.to_owned(), Entry { stamp, sha256: sha256.to_owned() });
         let save = || -> io::Result<()> {
+            if let Some(folder) = path.parent() {
+                DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+            }
             let mut draft = Draft::create(path)?;
             draft.write_all(&serde_json::to_vec(&state).map_err(io::Error::other)?)?;
             draft.commit()

@@ -380,7 +380,10 @@ impl Registry {
         if let Some(name) = &self.default {
             return self.resolve(name).ok();
         }
-        self.models.iter().find_map(|m| self.sound(m))
+        // Random weights answer nobody who did not ask for them.
+        let real = |id: &VariantId| self.variants[id].facts.as_ref().is_ok_and(|f| !f.synthetic);
+        let mut sound = self.models.iter().filter_map(|m| self.sound(m));
+        sound.clone().find(real).or_else(|| sound.next())
     }
 
     fn sound(&self, m: &Model) -> Option<VariantId> {

@@ -195,6 +195,8 @@ pub struct LaneStatus {
     pub kv_type: KvType,
     /// What confines the worker.
     pub sandbox: String,
+    /// The model's weights are random: it measures speed, it does not answer.
+    pub synthetic: bool,
     /// Time it took to load, in milliseconds.
     pub load_ms: u32,
     /// Loading: from 0 to 1.

@@ -408,6 +408,7 @@ impl Core {
                 context: l.context,
                 kv_type: l.kv_type,
                 sandbox: info.map_or_else(String::new, |i| i.sandbox.clone()),
+                synthetic: info.is_some_and(|i| i.synthetic),
                 load_ms: info.map_or(0, |i| i.load_ms),
                 progress: l.progress,
             }

@@ -178,7 +178,8 @@ fn without_a_place_to_remember_it_still_verifies() {
     let p = Place::new();
     let f = p.put("m.gguf", b"one");
     write_sidecar(&f, &sha(b"one")).unwrap();
-    for digests in [Digests::new(None), Digests::new(Some(&p.path("missing")))] {
+    // A file stands where the folder should be.
+    for digests in [Digests::new(None), Digests::new(Some(&f.join("state")))] {
         for _ in 0..2 {
             let stamp = Stamp::of(&fs::metadata(&f).unwrap());
             digests.remember(&f, stamp, &sha(b"one"));
@@ -186,6 +187,21 @@ fn without_a_place_to_remember_it_still_verifies() {
             assert_eq!(found, Ok(Verified::Match { sha256: sha(b"one"), remembered: false }));
         }
     }
+}
+
+#[test]
+fn the_state_folder_is_made_when_there_is_something_to_remember() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let p = Place::new();
+    let f = p.put("m.gguf", b"one");
+    let state = p.path("not/yet");
+    let digests = Digests::new(Some(&state));
+    assert_eq!(digests.remembered(&f), None);
+    assert!(!state.exists());
+    digests.remember(&f, Stamp::of(&fs::metadata(&f).unwrap()), &sha(b"one"));
+    assert_eq!(digests.remembered(&f), Some(sha(b"one")));
+    assert_eq!(fs::metadata(&state).unwrap().permissions().mode() & 0o777, 0o700);
 }
 
 #[test]

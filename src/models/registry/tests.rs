@@ -6,7 +6,10 @@ use crate::models::gguf::write::{TensorSpec, Writer};
 
 /// A whole, tiny GGUF file.
 fn gguf(file_type: u32) -> Vec<u8> {
-    let mut w = Writer::default();
+    gguf_from(Writer::default(), file_type)
+}
+
+fn gguf_from(mut w: Writer, file_type: u32) -> Vec<u8> {
     w.string("general.architecture", "llama")
         .u32("general.file_type", file_type)
         .u32("llama.block_count", 1)
@@ -53,6 +56,19 @@ fn scan(sources: &Sources) -> Registry {
 
 fn names(r: &Registry) -> Vec<String> {
     r.models().iter().flat_map(|m| &m.variants).map(|id| r.variant(*id).unwrap().full_name()).collect()
+}
+
+#[test]
+fn random_weights_are_the_default_only_where_there_is_nothing_else() {
+    let p = Place::new();
+    let mut w = Writer::default();
+    w.bool("wattlm.synthetic", true);
+    fs::write(p.put("a/aaa.gguf"), gguf_from(w, 2)).unwrap();
+    let mut r = scan(&p.folders(&["a"]));
+    assert_eq!(r.default_variant(), r.resolve("aaa").ok());
+    p.put("a/bbb.gguf");
+    r.rescan(&p.folders(&["a"]));
+    assert_eq!(r.default_variant(), r.resolve("bbb").ok());
 }
 
 #[test]
