@@ -170,8 +170,7 @@ fn largest(logits: &[f32]) -> Option<usize> {
         for row in rows {
             for ((lane, ok), &l) in lanes.iter_mut().zip(&mut whole).zip(row) {
                 *lane = if l > *lane { l } else { *lane };
-                // Not NaN.
-                *ok &= l == l;
+                *ok &= !l.is_nan();
             }
         }
         let most = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
