@@ -91,6 +91,9 @@ fn the_daemon_loads_on_demand_and_lets_go() {
     assert_eq!((state(), daemon.workers().len()), (1, 1));
     let lane = &client.status().unwrap()["lanes"][0];
     assert!(!lane["kernels"].as_str().unwrap().is_empty());
+    // Ctrl-C in the daemon's terminal must not reach it.
+    let worker = nix::unistd::Pid::from_raw(daemon.workers()[0]);
+    assert_eq!(nix::unistd::getpgid(Some(worker)), Ok(worker));
     client.unload("wattlm-demo").unwrap();
     assert_eq!((state(), daemon.workers().len()), (0, 0));
     // Health and metrics wake nothing.

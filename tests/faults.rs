@@ -71,6 +71,32 @@ fn a_worker_that_hangs_is_killed_within_its_heartbeat_and_a_second() {
 }
 
 #[test]
+fn a_daemon_that_was_stopped_blames_no_worker() {
+    let daemon = Daemon::with("[worker]\nheartbeat = '100ms'\n", &[&common::demo_models()]);
+    let client = client(&daemon);
+    client.json("POST", "/v1/completions", Some(&long(1))).unwrap();
+    // Something runs all the time.
+    let stop = Arc::new(AtomicBool::new(false));
+    let asker = {
+        let (client, stop) = (client.clone(), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                client.json("POST", "/v1/completions", Some(&long(400))).expect("an answer");
+            }
+        })
+    };
+    for _ in 0..3 {
+        eventually("it is busy", || client.status().unwrap()["running"].as_u64() > Some(0));
+        daemon.signal(Signal::SIGSTOP);
+        std::thread::sleep(Duration::from_millis(1500));
+        daemon.signal(Signal::SIGCONT);
+    }
+    stop.store(true, Ordering::Relaxed);
+    asker.join().expect("every request is answered");
+    assert_eq!(client.status().unwrap()["totals"]["worker_faults"], 0);
+}
+
+#[test]
 fn a_request_without_a_token_is_tried_once_more() {
     let daemon = Daemon::with("[worker]\nheartbeat = '200ms'\n", &[&common::demo_models()]);
     let client = client(&daemon);

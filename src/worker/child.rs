@@ -1,8 +1,9 @@
 //! What runs in a worker process: set-up, the thread that listens, the thread that beats, and the engine.
 //!
-//! Order matters. Before anything else: die with the daemon, drop what was inherited, no writing anywhere. Then load;
-//! then confine further (see [`super::sandbox`]); only then is a request read. The process ends when the daemon closes
-//! the socket, whatever the engine is doing.
+//! Order matters. Before anything else: die with the daemon, drop what was inherited, no writing anywhere. Before the
+//! model is read: no sockets, no programs, no other process (see [`super::sandbox`]). Once it is mapped: confine
+//! further; only then is a request read. The process ends when the daemon closes the socket, whatever the engine is
+//! doing.
 
 use std::fs::File;
 use std::io::BufReader;
@@ -140,6 +141,11 @@ fn run(stream: UnixStream, parent: i32) -> ! {
         _ => exit(0),
     };
 
+    // Still before the first thread, and before a byte of the model is read.
+    let early = match config.sandbox {
+        true => format!("{no_writes}, {}", sandbox::forbid_contact()),
+        false => no_writes,
+    };
     let progress = Arc::new(AtomicU64::new(0));
     let period = Duration::from_millis(u64::from(config.heartbeat_ms.max(10)));
     let (tx, rx) = channel();
@@ -159,8 +165,10 @@ fn run(stream: UnixStream, parent: i32) -> ! {
     let confine = config.sandbox;
     let hooks = engine::Hooks {
         on_mapped: Box::new(move || match confine {
-            true => format!("{no_writes}, {}", sandbox::confine(parent)),
-            false => format!("{no_writes}, the rest off by configuration"),
+            true => {
+                [early, sandbox::confine(parent)].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(", ")
+            }
+            false => format!("{early}, the rest off by configuration"),
         }),
         progress,
     };

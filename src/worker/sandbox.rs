@@ -1,9 +1,13 @@
 //! What a worker may still do: compute, and talk to the daemon on the socket it has.
 //!
-//! Two steps, both best effort, because a device's kernel may lack either; what was reached is a text that the daemon
-//! logs and shows in `status`. [`forbid_writes`] comes first thing and holds for every later thread. [`confine`] comes
-//! when the model is mapped and the backends are loaded: from then on a hostile model file that takes over the
-//! process finds no file to open for writing, no socket, no program to start and no other user's rights.
+//! Three steps, all best effort, because a device's kernel may lack one; what was reached is a text that the daemon
+//! logs and shows in `status`. [`forbid_writes`] comes first thing and [`forbid_contact`] before the model is read,
+//! because reading it is where a hostile file strikes: both hold for every later thread. [`confine`] comes when the
+//! model is mapped and the backends are loaded: from then on who takes over the process finds no file to open for
+//! writing, no socket, no program to start, no other process to signal and no other user's rights.
+//!
+//! The daemon often runs as the same user as its workers, so what the kernel allows between processes of one user
+//! (signals, limits, priorities) is forbidden here too. Reading files is not, except where file modes say so.
 //!
 //! The filter lists what is forbidden, not what is allowed: GPU drivers and the C library change which calls they
 //! need, and a filter that kills a working device in the field is worse than one that leaves `getpid` open.
@@ -12,25 +16,28 @@ use std::collections::BTreeMap;
 
 use landlock::{
     Access, AccessFs, AccessNet, Compatible, LandlockStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
-    ABI,
+    Scope, ABI,
 };
 use nix::unistd::{Gid, Uid};
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    sock_filter, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
 };
 
 /// The newest Landlock whose rights we name. Older kernels enforce what they know.
-const LANDLOCK: ABI = ABI::V5;
+const LANDLOCK: ABI = ABI::V6;
 
 /// `nobody` and `nogroup`, by their numbers on every Linux distribution.
 const NOBODY: u32 = 65534;
 
-/// Forbids this thread, and those it will start, to change any file and to use TCP. Returns what was reached.
+/// Forbids this thread, and those it will start, to change any file, to use TCP, and to signal other processes.
+/// Returns what was reached.
 pub fn forbid_writes() -> String {
     let result = (|| {
         Ruleset::default()
             .handle_access(AccessFs::from_write(LANDLOCK))?
             .handle_access(AccessNet::from_all(LANDLOCK))?
+            .scope(Scope::from_all(LANDLOCK))?
             .create()?
             // GPU drivers and the C library open this one for writing.
             .add_rules(landlock::path_beneath_rules(["/dev/null"], AccessFs::WriteFile | AccessFs::Truncate))?
@@ -58,15 +65,27 @@ pub fn confine(parent: i32) -> String {
             Err(e) => format!("still root ({e})"),
         });
     }
-    reached.push(match install_filters() {
-        Ok(()) => "seccomp".to_owned(),
-        Err(e) => format!("no seccomp ({e})"),
-    });
+    if let Err(e) = install(change_filters) {
+        reached.push(format!("no seccomp once loaded ({e})"));
+    }
     reached.join(", ")
 }
 
-fn install_filters() -> Result<(), Box<dyn std::error::Error>> {
-    for program in filters()? {
+/// Forbids sockets, programs, and everything else by which one process reaches another or the kernel's rarer parts.
+/// Returns what was reached.
+pub fn forbid_contact() -> String {
+    match install(contact_filters) {
+        Ok(()) => "seccomp".to_owned(),
+        Err(e) => format!("no seccomp while it loads ({e})"),
+    }
+}
+
+type Rules = BTreeMap<libc::c_long, Vec<SeccompRule>>;
+
+fn install(
+    programs: impl FnOnce() -> Result<Vec<BpfProgram>, seccompiler::BackendError>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    for program in programs()? {
         seccompiler::apply_filter_all_threads(&program)?;
     }
     Ok(())
@@ -84,8 +103,15 @@ fn drop_root(parent: i32) -> nix::Result<()> {
     Ok(())
 }
 
-/// Calls that fail with `EPERM` whatever their arguments.
-const FORBIDDEN: &[libc::c_long] = &[
+/// `fchmodat2`, `setxattrat`, `removexattrat`, `mount_setattr`: younger than the library's list, with the same number
+/// on every architecture.
+const SYS_MOUNT_SETATTR: libc::c_long = 442;
+const SYS_FCHMODAT2: libc::c_long = 452;
+const SYS_SETXATTRAT: libc::c_long = 463;
+const SYS_REMOVEXATTRAT: libc::c_long = 466;
+
+/// Calls that fail with `EPERM` whatever their arguments, from before the model is read.
+const CONTACT: &[libc::c_long] = &[
     // Network. The socket to the daemon exists already; reading and writing it stays possible.
     libc::SYS_socket,
     libc::SYS_socketpair,
@@ -107,32 +133,24 @@ const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_kcmp,
     libc::SYS_kill,
     libc::SYS_tkill,
-    libc::SYS_setuid,
-    libc::SYS_setgid,
-    libc::SYS_setresuid,
-    libc::SYS_setresgid,
-    libc::SYS_setgroups,
-    libc::SYS_capset,
-    // Files by any way that changes them.
-    libc::SYS_truncate,
-    libc::SYS_unlinkat,
-    libc::SYS_renameat2,
-    libc::SYS_linkat,
-    libc::SYS_symlinkat,
-    libc::SYS_mkdirat,
-    libc::SYS_mknodat,
-    libc::SYS_fchmod,
-    libc::SYS_fchmodat,
-    libc::SYS_fchown,
-    libc::SYS_fchownat,
-    libc::SYS_setxattr,
-    libc::SYS_fsetxattr,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_setpriority,
+    libc::SYS_ioprio_set,
+    libc::SYS_sched_setscheduler,
+    libc::SYS_sched_setparam,
+    libc::SYS_sched_setattr,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
+    libc::SYS_mq_open,
+    libc::SYS_mq_unlink,
     libc::SYS_name_to_handle_at,
     libc::SYS_open_by_handle_at,
     // The kernel's surface.
     libc::SYS_mount,
     libc::SYS_umount2,
     libc::SYS_move_mount,
+    SYS_MOUNT_SETATTR,
     libc::SYS_fsopen,
     libc::SYS_fsmount,
     libc::SYS_open_tree,
@@ -164,16 +182,49 @@ const FORBIDDEN: &[libc::c_long] = &[
     libc::SYS_personality,
 ];
 
+/// Calls that fail with `EPERM` whatever their arguments, once the model is mapped: what changes files or rights.
+const CHANGE: &[libc::c_long] = &[
+    libc::SYS_truncate,
+    libc::SYS_unlinkat,
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_linkat,
+    libc::SYS_symlinkat,
+    libc::SYS_mkdirat,
+    libc::SYS_mknodat,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    SYS_FCHMODAT2,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    SYS_SETXATTRAT,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    SYS_REMOVEXATTRAT,
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_setgroups,
+    libc::SYS_capset,
+];
+
 /// The older names of these calls, which newer architectures do not have.
 #[cfg(target_arch = "x86_64")]
-const FORBIDDEN_OLD: &[libc::c_long] = &[
-    libc::SYS_fork,
-    libc::SYS_vfork,
+const CONTACT_OLD: &[libc::c_long] =
+    &[libc::SYS_fork, libc::SYS_vfork, libc::SYS_uselib, libc::SYS_modify_ldt, libc::SYS_iopl, libc::SYS_ioperm];
+#[cfg(target_arch = "x86_64")]
+const CHANGE_OLD: &[libc::c_long] = &[
     libc::SYS_creat,
     libc::SYS_unlink,
     libc::SYS_rmdir,
     libc::SYS_rename,
-    libc::SYS_renameat,
     libc::SYS_link,
     libc::SYS_symlink,
     libc::SYS_mkdir,
@@ -181,51 +232,95 @@ const FORBIDDEN_OLD: &[libc::c_long] = &[
     libc::SYS_chmod,
     libc::SYS_chown,
     libc::SYS_lchown,
-    libc::SYS_uselib,
-    libc::SYS_modify_ldt,
-    libc::SYS_iopl,
-    libc::SYS_ioperm,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_futimesat,
 ];
 #[cfg(not(target_arch = "x86_64"))]
-const FORBIDDEN_OLD: &[libc::c_long] = &[];
+const CONTACT_OLD: &[libc::c_long] = &[];
+#[cfg(not(target_arch = "x86_64"))]
+const CHANGE_OLD: &[libc::c_long] = &[];
 
-/// Two programs, because a program has one answer for what it refuses; the kernel runs both on every call.
-fn filters() -> Result<[BpfProgram; 2], seccompiler::BackendError> {
-    let mut forbidden: BTreeMap<libc::c_long, Vec<SeccompRule>> =
-        FORBIDDEN.iter().chain(FORBIDDEN_OLD).map(|nr| (*nr, Vec::new())).collect();
+/// A rule of one condition on the lower half of an argument.
+fn when(arg: u8, op: SeccompCmpOp, value: u64) -> Result<SeccompRule, seccompiler::BackendError> {
+    SeccompRule::new(vec![SeccompCondition::new(arg, SeccompCmpArgLen::Dword, op, value)?])
+}
 
-    // Opening for anything but reading. `openat2` hides its flags behind a pointer; see below.
+fn program(rules: Rules, errno: i32) -> Result<BpfProgram, seccompiler::BackendError> {
+    let arch = std::env::consts::ARCH.try_into()?;
+    SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno.unsigned_abs()), arch)?.try_into()
+}
+
+fn always(calls: &[&[libc::c_long]]) -> Rules {
+    calls.iter().copied().flatten().map(|nr| (*nr, Vec::new())).collect()
+}
+
+/// Several programs, because a program has one answer for what it refuses; the kernel runs all of them on every call.
+fn contact_filters() -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
+    let mut forbidden = always(&[CONTACT, CONTACT_OLD]);
+    // Only to ourselves: an engine that aborts signals its own thread.
+    let own = u64::from(std::process::id());
+    forbidden.insert(libc::SYS_tgkill, vec![when(0, SeccompCmpOp::Ne, own)?]);
+    let dword = |op, value| SeccompCondition::new(0, SeccompCmpArgLen::Dword, op, value);
+    let other = SeccompRule::new(vec![dword(SeccompCmpOp::Ne, 0)?, dword(SeccompCmpOp::Ne, own)?])?;
+    forbidden.insert(libc::SYS_prlimit64, vec![other]);
+    // A descriptor can be made to signal any process of its owner, and a terminal to type into its shell.
+    let commands = |values: &[u64]| -> Result<Vec<SeccompRule>, _> {
+        values.iter().map(|v| when(1, SeccompCmpOp::Eq, *v)).collect()
+    };
+    forbidden.insert(libc::SYS_fcntl, commands(&[F_SETOWN, F_SETSIG, F_SETOWN_EX])?);
+    forbidden.insert(libc::SYS_ioctl, commands(&[FIOSETOWN, SIOCSPGRP, TIOCSTI, TIOCLINUX])?);
+    // A new process is one that does not share our memory as a thread does.
+    forbidden.insert(libc::SYS_clone, vec![when(0, SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64), 0)?]);
+
+    // The filter cannot look behind these calls' pointers. "Not implemented" makes the C library use the older call.
+    let hidden = always(&[&[libc::SYS_clone3, libc::SYS_openat2]]);
+    let mut programs = vec![program(forbidden, libc::EPERM)?, program(hidden, libc::ENOSYS)?];
+    if cfg!(target_arch = "x86_64") {
+        programs.push(no_x32());
+    }
+    Ok(programs)
+}
+
+/// The numbers of `fcntl` and `ioctl` as the kernel counts them; the same on x86-64, aarch64 and riscv64.
+const F_SETOWN: u64 = 8;
+const F_SETSIG: u64 = 10;
+const F_SETOWN_EX: u64 = 15;
+const FIOSETOWN: u64 = 0x8901;
+const SIOCSPGRP: u64 = 0x8902;
+const TIOCSTI: u64 = 0x5412;
+const TIOCLINUX: u64 = 0x541c;
+
+/// x86-64 has every call twice: with this bit set its number means the same call of the x32 ABI, which the other
+/// programs do not know.
+fn no_x32() -> BpfProgram {
+    const X32_BIT: u32 = 0x4000_0000;
+    let (load_number, jump_if_ge, ret) = (0x20, 0x35, 0x06);
+    let refuse = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+    vec![
+        sock_filter { code: load_number, jt: 0, jf: 0, k: 0 },
+        sock_filter { code: jump_if_ge, jt: 0, jf: 1, k: X32_BIT },
+        sock_filter { code: ret, jt: 0, jf: 0, k: refuse },
+        sock_filter { code: ret, jt: 0, jf: 0, k: libc::SECCOMP_RET_ALLOW },
+    ]
+}
+
+fn change_filters() -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
+    let mut forbidden = always(&[CHANGE, CHANGE_OLD]);
+    // Opening for anything but reading.
     let open_for_writing = |flags_arg: u8| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
         [libc::O_WRONLY, libc::O_RDWR, libc::O_CREAT, libc::O_TRUNC]
             .iter()
-            .map(|bit| {
-                let bit = *bit as u64;
-                SeccompRule::new(vec![SeccompCondition::new(
-                    flags_arg,
-                    SeccompCmpArgLen::Dword,
-                    SeccompCmpOp::MaskedEq(bit),
-                    bit,
-                )?])
-            })
+            .map(|bit| when(flags_arg, SeccompCmpOp::MaskedEq(*bit as u64), *bit as u64))
             .collect()
     };
     forbidden.insert(libc::SYS_openat, open_for_writing(2)?);
     #[cfg(target_arch = "x86_64")]
     forbidden.insert(libc::SYS_open, open_for_writing(1)?);
-
-    // A new process is one that does not share our memory as a thread does.
-    let not_a_thread =
-        SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(libc::CLONE_THREAD as u64), 0)?;
-    forbidden.insert(libc::SYS_clone, vec![SeccompRule::new(vec![not_a_thread])?]);
-
-    // The filter cannot look behind these calls' pointers. "Not implemented" makes the C library use the older call.
-    let hidden = [libc::SYS_clone3, libc::SYS_openat2].into_iter().map(|nr| (nr, Vec::new())).collect();
-
-    let arch = std::env::consts::ARCH.try_into()?;
-    let program = |rules, errno: i32| -> Result<BpfProgram, seccompiler::BackendError> {
-        SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno.unsigned_abs()), arch)?.try_into()
-    };
-    Ok([program(forbidden, libc::EPERM)?, program(hidden, libc::ENOSYS)?])
+    // It was set for good: a worker dies with its daemon.
+    let death_signal = libc::PR_SET_PDEATHSIG.unsigned_abs();
+    forbidden.insert(libc::SYS_prctl, vec![when(0, SeccompCmpOp::Eq, u64::from(death_signal))?]);
+    Ok(vec![program(forbidden, libc::EPERM)?])
 }
 
 #[cfg(test)]
@@ -266,7 +361,8 @@ mod tests {
             other_thread.1.recv().ok();
             UnixStream::connect(socket).map(drop).map_err(|e| e.kind())
         });
-        let reached = format!("{}, {}", forbid_writes(), confine(nix::unistd::getppid().as_raw()));
+        let parent = nix::unistd::getppid().as_raw();
+        let reached = format!("{}, {}, {}", forbid_writes(), forbid_contact(), confine(parent));
         println!("reached: {reached}");
         drop(other_thread.0);
         if !reached.contains(", seccomp") {
@@ -287,6 +383,27 @@ mod tests {
         denied("connect to a Unix socket", UnixStream::connect(dir.join("socket")).map(drop));
         denied("connect to TCP", TcpStream::connect("127.0.0.1:9").map(drop));
         denied("run a program", Command::new("/bin/true").spawn().map(drop));
+        let denied_call = |what: &str, nr: libc::c_long, args: [libc::c_long; 4]| {
+            let errno = super::super::sys::call(nr, args).expect_err(what).raw_os_error();
+            assert_eq!(errno, Some(libc::EPERM), "{what}");
+        };
+        // The parent stands for the daemon, as the same user. Signal 0 only asks whether it could be sent.
+        let daemon = libc::c_long::from(parent);
+        denied_call("signal", libc::SYS_kill, [daemon, 0, 0, 0]);
+        denied_call("signal a thread", libc::SYS_tgkill, [daemon, daemon, 0, 0]);
+        denied_call("limit", libc::SYS_prlimit64, [daemon, 7, 0, 0]);
+        denied_call("own descriptors' signals", libc::SYS_fcntl, [0, 8, daemon, 0]);
+        denied_call("type into a terminal", libc::SYS_ioctl, [2, 0x5412, 0, 0]);
+        denied_call("outlive the daemon", libc::SYS_prctl, [1, 0, 0, 0]);
+        denied_call("chmod by its newest name", SYS_FCHMODAT2, [-100, 0, 0, 0]);
+        #[cfg(target_arch = "x86_64")]
+        assert_eq!(
+            super::super::sys::call(0x4000_0000 + libc::SYS_getpid, [0; 4]).unwrap_err().raw_os_error(),
+            Some(libc::ENOSYS)
+        );
+        let own = libc::c_long::from(std::process::id());
+        super::super::sys::call(libc::SYS_tgkill, [own, own, 0, 0]).expect("an engine may abort");
+        super::super::sys::call(libc::SYS_prlimit64, [0, 7, 0, 0]).expect("it may look at its own limits");
         // What an engine does all the time still works.
         std::thread::spawn(|| ()).join().unwrap();
         assert!(fs::read_to_string("/proc/self/status").is_ok());
