@@ -385,6 +385,18 @@ fn what_can_never_fit_is_refused_with_both_numbers() {
     assert_eq!((nothing.finish(), nothing.usage.completion_tokens, nothing.text.as_str()), (Finish::Length, 0, ""));
 }
 
+/// One word of megabytes: neither the tokenizer's stack nor its time may be the end of others.
+#[test]
+fn a_text_that_cannot_fit_is_refused_before_it_is_read_to_its_end() {
+    let mut engine = engine(config());
+    for letter in ["x", " ", "7", "\n", "!", "漢", "ab c "] {
+        let e = engine.ask(Job { max_tokens: Some(1), ..job(&letter.repeat(4_000_000 / letter.len())) }).error();
+        assert_eq!(e.code, Code::ContextLengthExceeded, "{letter:?}: {e}");
+        assert!(e.message.contains("more than"), "{letter:?}: {e}");
+    }
+    assert!(engine.ask(job("Once")).result.unwrap().is_ok());
+}
+
 #[test]
 fn answers_without_a_limit_end_with_the_context_and_those_with_one_never_run_out() {
     let mut engine = engine(LaneConfig { n_ctx: 256, slots: 3, ..config() });

@@ -22,7 +22,7 @@ use crate::server;
 use crate::service::Service;
 use crate::worker::process::{ProcessLanes, WORKER_ARG};
 
-/// Exit status for a configuration that cannot be used (`EX_CONFIG` of sysexits): systemd must not retry it.
+/// Exit status for a configuration that cannot be used (`EX_CONFIG` of sysexits), so that it is not taken for a crash.
 const EX_CONFIG: u8 = 78;
 
 /// Goes before `log.level`.

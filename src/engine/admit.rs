@@ -6,6 +6,7 @@
 use std::time::Instant;
 
 use super::llama::Token;
+use super::prompt::{self, Tokens};
 use super::sampling::Sampler;
 use super::serve::{Server, GROWTH};
 use super::slots::Slot;
@@ -26,7 +27,17 @@ pub struct Waiting {
 impl Server {
     /// Tokenizes a request and checks that it can ever run.
     pub(super) fn prepare(&self, job: Box<Job>) -> Result<Waiting> {
-        let prompt = self.tokenize(&job.prompt)?;
+        let longest = self.longest;
+        let too_long = |message| Err(Error::new(Code::ContextLengthExceeded, message));
+        let prompt = match self.tokenize(&job.prompt)? {
+            Tokens::All(tokens) => tokens,
+            Tokens::TooMany(least) => {
+                return too_long(format!(
+                    "the prompt has more than {least} tokens and the context holds {longest}, the answer included: \
+                     shorten the prompt, or give the model a larger context"
+                ));
+            }
+        };
         let len = u32::try_from(prompt.len()).unwrap_or(u32::MAX);
         if len == 0 {
             return Err(Error::new(
@@ -35,8 +46,6 @@ impl Server {
             )
             .at("prompt"));
         }
-        let longest = self.longest;
-        let too_long = |message| Err(Error::new(Code::ContextLengthExceeded, message));
         if len >= longest {
             return too_long(format!(
                 "the prompt has {len} tokens and the context holds {longest}, the answer included: shorten the prompt, \
@@ -63,10 +72,11 @@ impl Server {
         Ok(Waiting { job, prompt, limit, need })
     }
 
-    fn tokenize(&self, prompt: &Prompt) -> Result<Vec<Token>> {
+    fn tokenize(&self, prompt: &Prompt) -> Result<Tokens> {
+        let most = self.longest as usize;
         let failed = |e| Error::new(Code::InvalidRequest, format!("cannot tokenize the prompt: {e}")).at("prompt");
         match prompt {
-            Prompt::Text(text) => self.model.tokenize(text, true, false).map_err(failed),
+            Prompt::Text(text) => prompt::tokenize(&self.model, text, true, false, most).map_err(failed),
             Prompt::Chat(messages) => {
                 let template = match &self.template {
                     Some(Ok(template)) => template,
@@ -79,10 +89,12 @@ impl Server {
                     }
                 };
                 let text = template.render(messages)?;
-                let mut tokens = self.model.tokenize(&text, false, true).map_err(failed)?;
-                // Many templates write BOS themselves; it belongs there once.
-                if let Some(bos) = self.model.bos().filter(|b| self.model.adds_bos() && tokens.first() != Some(b)) {
-                    tokens.insert(0, bos);
+                let mut tokens = prompt::tokenize(&self.model, &text, false, true, most).map_err(failed)?;
+                if let Tokens::All(tokens) = &mut tokens {
+                    // Many templates write BOS themselves; it belongs there once.
+                    if let Some(bos) = self.model.bos().filter(|b| self.model.adds_bos() && tokens.first() != Some(b)) {
+                        tokens.insert(0, bos);
+                    }
                 }
                 Ok(tokens)
             }
@@ -105,9 +117,8 @@ impl Server {
             }
             self.seeds = self.seeds.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let len = prompt.len() as u32;
-            let ends = if job.sampling.ignore_eos { self.model.ends() } else { Vec::new() };
             let (n_vocab, seed) = (self.model.n_vocab(), (self.seeds >> 32) as u32);
-            let sampler = Sampler::new(&job.sampling, n_vocab, &ends, &prompt, limit - len, seed);
+            let sampler = Sampler::new(&job.sampling, n_vocab, &self.ends, &prompt, limit - len, seed);
             let sampler = match sampler {
                 Ok(sampler) => sampler,
                 Err(e) => {

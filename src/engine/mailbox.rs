@@ -93,9 +93,9 @@ impl Mailbox {
         state.quit || state.in_flight.as_ref().is_some_and(Vec::is_empty)
     }
 
-    /// Says that the engine is alive.
+    /// Says that the engine is alive. Only the engine's thread writes, so that this needs no locked instruction.
     pub fn bump(&self) {
-        self.progress.fetch_add(1, Ordering::Relaxed);
+        self.progress.store(self.progress.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 }
 

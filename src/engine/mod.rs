@@ -14,6 +14,7 @@ mod governor;
 mod llama;
 mod mailbox;
 mod plan;
+mod prompt;
 mod sampling;
 mod serve;
 mod slots;

@@ -102,32 +102,36 @@ impl Sampler {
         Ok(Sampler { bias, penalties, draw })
     }
 
-    /// Chooses the next token, and remembers it.
-    pub fn sample(&mut self, logits: &[f32], scratch: &mut Scratch) -> Result<Token> {
-        // llama.cpp's draw has no answer to a NaN, and nothing good comes after one.
-        if logits.iter().any(|l| l.is_nan()) || !logits.iter().any(|l| l.is_finite()) {
+    /// Chooses the next token, and remembers it. The bias is added to `logits` in place.
+    pub fn sample(&mut self, logits: &mut [f32], scratch: &mut Scratch) -> Result<Token> {
+        for &(i, bias) in &self.bias {
+            if let Some(logit) = logits.get_mut(i) {
+                *logit += bias;
+            }
+        }
+        // llama.cpp's draw has no answer to a NaN or an infinity, and nothing good comes after one.
+        let Some(best) = largest(logits) else {
             return Err(Error::new(
                 Code::EngineFailed,
                 "the model computed no usable logits (NaN): its file or these kernels are broken; try another variant",
             ));
-        }
-        if self.draw.is_none() && self.penalties.is_empty() && self.bias.is_empty() {
-            return Ok(argmax(logits.iter().copied()) as Token);
+        };
+        if self.draw.is_none() && self.penalties.is_empty() {
+            return Ok(best as Token);
         }
         scratch.data.clear();
         scratch.data.extend(logits.iter().zip(0..).map(|(&l, i)| LlamaTokenData::new(LlamaToken(i), l, 0.0)));
         scratch.selected = None;
         scratch.sorted = false;
-        for &(i, bias) in &self.bias {
-            if let Some(candidate) = scratch.data.get_mut(i) {
-                candidate.set_logit(candidate.logit() + bias);
-            }
-        }
         for penalty in &mut self.penalties {
             scratch.apply_sampler(penalty);
         }
         let token = match &mut self.draw {
-            None => argmax(scratch.data.iter().map(LlamaTokenData::logit)) as Token,
+            None => {
+                logits.iter_mut().zip(&scratch.data).for_each(|(logit, penalised)| *logit = penalised.logit());
+                // Finite before, and penalties are.
+                largest(logits).unwrap_or(best) as Token
+            }
             Some(chain) => {
                 scratch.apply_sampler(chain);
                 let token = scratch.selected_token();
@@ -151,15 +155,32 @@ fn accept(sampler: &mut LlamaSampler, token: Token) -> Result<()> {
         .map_err(|e| Error::new(Code::EngineFailed, format!("the sampler did not accept token {token}: {e}")))
 }
 
-/// The first of the largest.
-fn argmax(logits: impl Iterator<Item = f32>) -> usize {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (i, logit) in logits.enumerate() {
-        if logit > best.1 {
-            best = (i, logit);
+/// Logits looked at together: short enough to search once more, long enough to be worth the vector instructions.
+const BLOCK: usize = 256;
+
+/// The index of the first of the largest. `None` if any is NaN, or the largest is not finite.
+///
+/// A vocabulary has up to 256k entries and this runs for every token: one pass, without branches inside a block.
+fn largest(logits: &[f32]) -> Option<usize> {
+    let (mut best, mut at, mut sound) = (f32::NEG_INFINITY, 0, true);
+    for (i, block) in logits.chunks(BLOCK).enumerate() {
+        let (mut lanes, mut whole) = ([f32::NEG_INFINITY; 16], [true; 16]);
+        let rows = block.chunks_exact(16);
+        let rest = rows.remainder();
+        for row in rows {
+            for ((lane, ok), &l) in lanes.iter_mut().zip(&mut whole).zip(row) {
+                *lane = if l > *lane { l } else { *lane };
+                *ok &= !l.is_nan();
+            }
+        }
+        let most = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
+        sound &= whole.iter().all(|&ok| ok) && rest.iter().all(|l| !l.is_nan());
+        if most > best {
+            (best, at) = (most, i * BLOCK);
         }
     }
-    best.0
+    let within = logits.get(at..)?.iter().position(|&l| l == best)?;
+    (sound && best.is_finite()).then_some(at + within)
 }
 
 #[cfg(test)]
@@ -175,7 +196,7 @@ mod tests {
     fn draw(sampling: &Sampling, prompt: &[Token], n: usize) -> Vec<Token> {
         let mut sampler = Sampler::new(sampling, 5, &[4], prompt, n as u32, 7).unwrap();
         let mut scratch = scratch();
-        (0..n).map(|_| sampler.sample(&LOGITS, &mut scratch).unwrap()).collect()
+        (0..n).map(|_| sampler.sample(&mut LOGITS.clone(), &mut scratch).unwrap()).collect()
     }
 
     #[test]
@@ -231,10 +252,29 @@ mod tests {
         let mut scratch = scratch();
         for sampling in [sampling(), Sampling::default()] {
             let mut sampler = Sampler::new(&sampling, 3, &[], &[], 8, 7).unwrap();
-            for logits in [[f32::NAN, 1.0, 2.0], [f32::NEG_INFINITY; 3], [f32::INFINITY; 3]] {
-                assert_eq!(sampler.sample(&logits, &mut scratch).unwrap_err().code, Code::EngineFailed);
+            for mut logits in [[f32::NAN, 1.0, 2.0], [f32::NEG_INFINITY; 3], [1.0, 2.0, f32::INFINITY]] {
+                assert_eq!(sampler.sample(&mut logits, &mut scratch).unwrap_err().code, Code::EngineFailed);
             }
         }
+    }
+
+    #[test]
+    fn the_largest_is_found_wherever_it_lies() {
+        for n in [1, 15, 16, 17, 255, 256, 257, 1000] {
+            let flat = vec![-3.5f32; n];
+            assert_eq!(largest(&flat), Some(0), "of equals the first");
+            for at in [0, n / 3, n / 2, n - 1] {
+                let mut logits = flat.clone();
+                logits[at..].fill(2.0);
+                assert_eq!(largest(&logits), Some(at));
+                logits[n - 1 - at] = f32::NEG_INFINITY;
+                let expected = (at != n - 1 - at).then_some(at).or((at + 1 < n).then_some(at + 1));
+                assert_eq!(largest(&logits), expected.or((n > 1).then_some(0)), "{at} of {n}");
+                logits[n - 1 - at] = f32::NAN;
+                assert_eq!(largest(&logits), None);
+            }
+        }
+        assert_eq!(largest(&[]), None);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::admit::Waiting;
 use super::cells::Cells;
-use super::llama::{Batch, Context, Decoded, Model};
+use super::llama::{Batch, Context, Decoded, Model, Token};
 use super::mailbox::Mailbox;
 use super::plan::{self, Limits, Work};
 use super::sampling;
@@ -41,6 +41,8 @@ pub struct Server {
     pub longest: u32,
     /// Requests that run at once.
     pub n_slots: u32,
+    /// The tokens that end an answer.
+    pub(super) ends: Vec<Token>,
     pub(super) waiting: VecDeque<Waiting>,
     batch: Batch,
     scratch: sampling::Scratch,
@@ -75,6 +77,7 @@ impl Server {
             n_ctx: config.n_ctx,
             longest: if trained == 0 { config.n_ctx } else { config.n_ctx.min(trained) },
             n_slots: config.slots,
+            ends: model.ends(),
             waiting: VecDeque::new(),
             batch: Batch::default(),
             scratch: sampling::scratch(),

@@ -52,7 +52,13 @@ impl Slot {
     }
 
     /// Samples the next token from the logits after the last one; gives the text that may be sent. May end the slot.
-    pub fn advance(&mut self, model: &Model, logits: &[f32], scratch: &mut Scratch, now: Instant) -> Result<String> {
+    pub fn advance(
+        &mut self,
+        model: &Model,
+        logits: &mut [f32],
+        scratch: &mut Scratch,
+        now: Instant,
+    ) -> Result<String> {
         let token = self.sampler.sample(logits, scratch)?;
         self.first_token.get_or_insert(now);
         if model.is_eog(token) {

@@ -351,7 +351,8 @@ pub enum LaneEvent {
     },
 }
 
-/// Where a lane's events go. Called from a thread of the lane's; must not block.
+/// Where a lane's events go. Called from a thread of the lane's, which it holds up while its owner lags behind;
+/// [`LaneEvent::Gone`] is never held up.
 pub type EventFn = Arc<dyn Fn(LaneId, LaneEvent) + Send + Sync>;
 
 /// A running lane. Dropping it kills it; [`LaneEvent::Gone`] still follows.

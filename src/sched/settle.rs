@@ -173,7 +173,8 @@ impl Sched {
         starved.filter_map(|(variant, _)| self.urgency(*variant)).min().map(|(class, _)| class)
     }
 
-    pub(super) fn is_needed(&self, variant: VariantId) -> bool {
+    /// Whether somebody waits for this variant: a request, or who asked for it to be loaded.
+    pub fn is_needed(&self, variant: VariantId) -> bool {
         self.queue.waiting(variant) > 0 || self.lanes.get(variant).is_some_and(|entry| entry.wanted.is_some())
     }
 

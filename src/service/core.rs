@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::backlog::Backlog;
 use super::catalog::{Catalog, Prepared};
 use super::lanes::{fault, LaneSlot, Lanes, Phase};
 use super::requests::{Ending, Request};
@@ -13,7 +14,7 @@ use crate::clock::{Monotonic, Time};
 use crate::config::Config;
 use crate::error::{Code, Error};
 use crate::lane::{
-    EventFn, Finish, FromLane, Gone, LaneEvent, LaneFactory, LaneId, Prompt, RequestId, Step, ToLane, Usage,
+    EventFn, Finish, FromLane, Gone, LaneEvent, LaneFactory, LaneId, LaneInfo, Prompt, RequestId, Step, ToLane, Usage,
 };
 use crate::sched::{Action, Arrival, Event, LaneState, Sched, VariantId};
 use crate::service::api::{
@@ -27,6 +28,16 @@ const ASSUMED_ANSWER: u32 = 256;
 /// Bytes of UTF-8 text for one token, for the same estimate.
 const BYTES_PER_TOKEN: usize = 4;
 
+/// From this on the thread counts as held up (a slow disk, a stopped process): far more than any message takes.
+const LATE: Duration = Duration::from_millis(100);
+
+/// Those who asked for a load of which no lane has come up yet: one is still on its way out, or there is no memory.
+struct Wish {
+    watchers: Vec<Box<dyn Sink>>,
+    /// What they are told if nothing comes of it.
+    error: Error,
+}
+
 pub(super) struct Core {
     clock: Monotonic,
     sched: Sched,
@@ -36,20 +47,17 @@ pub(super) struct Core {
     requests: BTreeMap<RequestId, Request>,
     /// Waiting for a lane to be gone.
     unload_replies: Vec<(VariantId, super::Reply<Result<(), Error>>)>,
-    /// Who asked for a load that waits for memory.
-    blocked: BTreeMap<VariantId, Vec<Box<dyn Sink>>>,
+    wishes: BTreeMap<VariantId, Wish>,
     /// CPU variants that died of an illegal instruction here.
     bad_kernels: BTreeSet<String>,
     totals: Totals,
     last_fault: Option<String>,
     tx: Sender<Msg>,
-    lane_events: EventFn,
     stop: Option<Time>,
 }
 
 impl Core {
     pub fn new(config: Config, factory: Box<dyn LaneFactory>, tx: Sender<Msg>) -> Self {
-        let to_self = tx.clone();
         Core {
             clock: Monotonic::start(),
             sched: Sched::new(config.limits()),
@@ -58,13 +66,11 @@ impl Core {
             lanes: Lanes::default(),
             requests: BTreeMap::new(),
             unload_replies: Vec::new(),
-            blocked: BTreeMap::new(),
+            wishes: BTreeMap::new(),
             bad_kernels: BTreeSet::new(),
             totals: Totals::default(),
             last_fault: None,
             tx,
-            // Fails only after the service has ended, when nobody wants to know.
-            lane_events: Arc::new(move |id, event| drop(to_self.send(Msg::Lane(id, event)))),
             stop: None,
         }
     }
@@ -74,18 +80,24 @@ impl Core {
             self.event(Event::Load(variant));
         }
         while !self.finished() {
-            let msg = match self.next_wakeup() {
+            let due = self.next_wakeup();
+            let msg = match due {
                 None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => inbox.recv_timeout(at.since(self.clock.now())),
             };
+            let woken = self.clock.now();
             match msg {
                 Ok(msg) => self.message(msg),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
+            let late = due.map_or(Duration::ZERO, |due| woken.since(due)) + self.clock.now().since(woken);
+            if late >= LATE {
+                self.lanes.excuse(late);
+            }
             self.timers();
         }
-        self.end();
+        self.end(inbox);
     }
 
     /// How often a busy worker beats, and how long it may make no progress.
@@ -105,7 +117,10 @@ impl Core {
             self.event(Event::Tick);
         }
         let (heartbeat, stall) = self.patience();
-        self.lanes.watch(heartbeat, stall, now);
+        for id in self.lanes.watch(heartbeat, stall, now) {
+            log::error!("lane {}: the kernel does not let go of its killed worker; going on without it", id.0);
+            self.gone(id, &Gone::Hung, None);
+        }
     }
 
     fn finished(&self) -> bool {
@@ -114,14 +129,19 @@ impl Core {
     }
 
     /// The last words to whoever still waits. Dropping the lanes kills what runs.
-    fn end(mut self) {
+    fn end(mut self, inbox: &Receiver<Msg>) {
         let gone = || Error::new(Code::ShuttingDown, "the daemon is stopping");
         for (_, request) in std::mem::take(&mut self.requests) {
             request.fail(gone());
         }
         let watchers = std::mem::take(&mut self.lanes.by_id).into_values().flat_map(|l| l.watchers);
-        for mut watcher in watchers.chain(std::mem::take(&mut self.blocked).into_values().flatten()) {
-            let _ = watcher.push(Update::Failed(gone()));
+        let wishes = std::mem::take(&mut self.wishes).into_values().flat_map(|w| w.watchers);
+        let unheard = inbox.try_iter().filter_map(|msg| match msg {
+            Msg::Generate { sink, .. } | Msg::Load { sink, .. } => Some(sink),
+            _ => None,
+        });
+        for mut sink in watchers.chain(wishes).chain(unheard) {
+            let _ = sink.push(Update::Failed(gone()));
         }
         for (_, reply) in self.unload_replies.drain(..) {
             reply(Ok(()));
@@ -164,6 +184,15 @@ impl Core {
                 events.extend(self.perform(action));
             }
         }
+        self.settle_wishes();
+    }
+
+    /// Tells those whose load the scheduler has given up.
+    fn settle_wishes(&mut self) {
+        let given_up: Vec<VariantId> = self.wishes.keys().copied().filter(|v| !self.sched.is_needed(*v)).collect();
+        for Wish { watchers, error } in given_up.iter().filter_map(|v| self.wishes.remove(v)).collect::<Vec<_>>() {
+            tell_failed(watchers, &error);
+        }
     }
 
     fn perform(&mut self, action: Action) -> Option<Event> {
@@ -171,7 +200,7 @@ impl Core {
         match action {
             Action::Load { lane, variant } => {
                 let mut slot = LaneSlot::new(variant, self.catalog.name(variant), now);
-                slot.watchers = self.blocked.remove(&variant).unwrap_or_default();
+                slot.watchers = self.wishes.remove(&variant).map_or_else(Vec::new, |w| w.watchers);
                 self.lanes.by_id.insert(lane, slot);
                 let tx = self.tx.clone();
                 let prepare = self.catalog.prepare(variant, &self.bad_kernels, self.lanes.held());
@@ -222,10 +251,7 @@ impl Core {
                 }
                 None
             }
-            Action::Expire(id) => {
-                self.stop_request(id, Ending::Expired);
-                None
-            }
+            Action::Expire(id) => self.end_request(id, Ending::Expired),
         }
     }
 
@@ -271,27 +297,22 @@ impl Core {
         Ok(())
     }
 
-    /// Ends a request before its time. A queued one ends now; a running one when its lane has let go of it.
     fn stop_request(&mut self, id: RequestId, ending: Ending) {
-        let Some(request) = self.requests.get_mut(&id) else { return };
-        if request.ending.is_some() {
-            return;
+        if let Some(event) = self.end_request(id, ending) {
+            self.event(event);
         }
-        request.ending = Some(ending);
-        match request.lane {
-            Some(lane) => {
-                if let Some(l) = self.lanes.by_id.get(&lane).and_then(|s| s.lane.as_ref()) {
-                    l.send(ToLane::Cancel(id));
-                }
-            }
-            None => {
-                if let Some(request) = self.requests.remove(&id) {
-                    self.totals.cancelled += 1;
-                    request.fail(ending.error());
-                }
-            }
+    }
+
+    /// Ends a request before its time: its client is told now. Its lane, which may be slow to let go or never do, is
+    /// asked to; the slot is free when it has.
+    fn end_request(&mut self, id: RequestId, ending: Ending) -> Option<Event> {
+        let request = self.requests.remove(&id)?;
+        if let Some(lane) = request.lane.and_then(|id| self.lanes.by_id.get(&id)).and_then(|slot| slot.lane.as_ref()) {
+            lane.send(ToLane::Cancel(id));
         }
-        self.event(Event::Cancelled(id));
+        self.totals.cancelled += 1;
+        request.fail(ending.error());
+        Some(Event::Cancelled(id))
     }
 
     fn models(&self) -> Vec<ModelInfo> {
@@ -315,18 +336,29 @@ impl Core {
                 return;
             }
         };
-        self.event(Event::Load(resolved.variant));
+        let (variant, name) = (resolved.variant, resolved.name);
+        self.event(Event::Load(variant));
+        if self.sched.lane_state(variant) != LaneState::Stopping {
+            let why = format!("{name} is not unloaded: it was asked for again in the meantime");
+            self.answer_unloads(variant, &Err(Error::new(Code::Cancelled, why)));
+        }
         let now = self.clock.now();
-        match self.lanes.by_id.values_mut().find(|l| l.variant == resolved.variant && l.phase != Phase::Stopping) {
+        match self.lanes.by_id.values_mut().find(|l| l.variant == variant && l.phase != Phase::Stopping) {
             Some(slot) if slot.phase == Phase::Ready => {
                 let _ = sink.push(loaded(slot, now));
             }
             Some(slot) => slot.watchers.push(sink),
+            None if self.sched.is_needed(variant) => {
+                let revoked = || Error::new(Code::Cancelled, format!("{name} was unloaded before it was loaded"));
+                let wish =
+                    self.wishes.entry(variant).or_insert_with(|| Wish { watchers: Vec::new(), error: revoked() });
+                wish.watchers.push(sink);
+            }
+            None if self.stop.is_some() => {
+                let _ = sink.push(Update::Failed(Error::new(Code::ShuttingDown, "the daemon is stopping")));
+            }
             None => {
-                let error = Error::new(
-                    Code::Quarantined,
-                    format!("{} cannot be loaded now: see last_fault in the status", resolved.name),
-                );
+                let error = Error::new(Code::ModelLoadFailed, format!("{name} cannot be loaded now: the log says why"));
                 let _ = sink.push(Update::Failed(error));
             }
         }
@@ -335,11 +367,22 @@ impl Core {
     fn unload(&mut self, peer: Peer, model: &str, reply: super::Reply<Result<(), Error>>) {
         match only_admin(peer, "unload").and_then(|()| self.catalog.resolve(model)) {
             Err(e) => reply(Err(e)),
-            Ok(r) if self.lanes.of(r.variant).is_none() => reply(Ok(())),
             Ok(r) => {
                 self.unload_replies.push((r.variant, reply));
                 self.event(Event::Unload(r.variant));
+                if self.lanes.of(r.variant).is_none() {
+                    self.answer_unloads(r.variant, &Ok(()));
+                }
             }
+        }
+    }
+
+    fn answer_unloads(&mut self, variant: VariantId, answer: &Result<(), Error>) {
+        let (these, others) = std::mem::take(&mut self.unload_replies).into_iter().partition(|(v, _)| *v == variant);
+        self.unload_replies = others;
+        let these: Vec<(VariantId, super::Reply<Result<(), Error>>)> = these;
+        for (_, reply) in these {
+            reply(answer.clone());
         }
     }
 
@@ -398,19 +441,14 @@ impl Core {
                 slot.context = config.n_ctx;
                 slot.kv_type = config.kv_type;
                 slot.armed(now);
-                slot.lane = Some(self.factory.start(id, *config, Arc::clone(&self.lane_events)));
+                let events = lane_events(self.tx.clone(), Arc::clone(&slot.backlog.0));
+                slot.lane = Some(self.factory.start(id, *config, events));
             }
             Prepared::Blocked(error) => {
                 let Some(slot) = self.retire(id) else { return };
                 log::info!("{error}");
-                self.blocked.insert(slot.variant, slot.watchers);
-                self.event(Event::LoadBlocked { lane: id, error: error.clone() });
-                // With nothing on its way out there is nothing to wait for.
-                if !self.lanes.by_id.values().any(|l| l.phase == Phase::Stopping || !l.running.is_empty()) {
-                    for mut watcher in self.blocked.remove(&slot.variant).into_iter().flatten() {
-                        let _ = watcher.push(Update::Failed(error.clone()));
-                    }
-                }
+                self.wishes.insert(slot.variant, Wish { watchers: slot.watchers, error: error.clone() });
+                self.event(Event::LoadBlocked { lane: id, error });
             }
             Prepared::Failed(error) => {
                 self.load_failed(id, &error);
@@ -423,26 +461,27 @@ impl Core {
     fn load_failed(&mut self, id: LaneId, error: &Error) {
         log::error!("{error}");
         if let Some(slot) = self.retire(id) {
-            for mut watcher in slot.watchers {
-                let _ = watcher.push(Update::Failed(error.clone()));
-            }
+            tell_failed(slot.watchers, error);
         }
     }
 
     fn retire(&mut self, id: LaneId) -> Option<LaneSlot> {
         let slot = self.lanes.by_id.remove(&id)?;
-        let (gone, waiting) =
-            std::mem::take(&mut self.unload_replies).into_iter().partition(|(v, _)| *v == slot.variant);
-        self.unload_replies = waiting;
-        for (_, reply) in gone {
-            reply(Ok(()));
-        }
+        self.answer_unloads(slot.variant, &Ok(()));
         Some(slot)
     }
 
     fn said(&mut self, id: LaneId, said: FromLane) {
         let now = self.clock.now();
         let Some(slot) = self.lanes.by_id.get_mut(&id) else { return };
+        slot.backlog.leave();
+        if slot.killed() {
+            return;
+        }
+        if !slot.fits(&said) {
+            slot.kill(Gone::Protocol("it spoke out of turn, or of what is not its own".to_owned()), now);
+            return;
+        }
         slot.heard(now);
         match said {
             FromLane::Loading(progress) => {
@@ -452,42 +491,16 @@ impl Core {
                 slot.watchers.retain_mut(|w| w.push(Update::Loading(progress)).is_ok());
                 self.tell_all(|r| r.variant == variant && r.lane.is_none(), |r| r.loading(progress));
             }
-            FromLane::Kernels(variant) => slot.cpu_variant = Some(variant),
-            FromLane::Ready(info) => {
-                log::info!(
-                    "{} ready in {} ms: {} {}, {} threads, {}",
-                    slot.model,
-                    info.load_ms,
-                    info.device,
-                    info.kernels,
-                    info.threads,
-                    info.sandbox
-                );
-                if info.synthetic {
-                    log::warn!(
-                        "{} is synthetic: its weights are random, it measures speed and says nothing",
-                        slot.model
-                    );
-                }
-                self.totals.loads += 1;
-                slot.progress = 1.0;
-                slot.phase = Phase::Ready;
-                slot.context = info.n_ctx;
-                slot.info = Some(*info);
-                let update = loaded(slot, now);
-                for mut watcher in std::mem::take(&mut slot.watchers) {
-                    let _ = watcher.push(update.clone());
-                }
-                let slots = slot.slots;
-                self.event(Event::LaneReady { lane: id, slots });
+            // The first word on it: said before the model, which may be hostile, is read.
+            FromLane::Kernels(variant) => {
+                slot.cpu_variant.get_or_insert(variant);
             }
+            FromLane::Ready(info) => self.ready(id, *info),
             FromLane::LoadFailed(error) => {
                 slot.load_failed = true;
                 slot.stopping(now);
                 log::error!("{error}");
-                for mut watcher in std::mem::take(&mut slot.watchers) {
-                    let _ = watcher.push(Update::Failed(error.clone()));
-                }
+                tell_failed(std::mem::take(&mut slot.watchers), &error);
                 self.last_fault = Some(error.message.clone());
                 self.event(Event::LoadFailed { lane: id, error });
             }
@@ -503,7 +516,7 @@ impl Core {
                 self.done(id, request, result, usage);
             }
             FromLane::Beat { progress } => slot.moved(Some(progress), now),
-            FromLane::Log { level, text } => {
+            FromLane::Log { level, text } if slot.may_log(now) => {
                 let level = match level {
                     0 | 1 => log::Level::Error,
                     2 => log::Level::Warn,
@@ -511,38 +524,69 @@ impl Core {
                     4 => log::Level::Debug,
                     _ => log::Level::Trace,
                 };
-                log::log!(level, "{}: {}", slot.model, text.trim_end());
+                log::log!(level, "{}: {text}", slot.model);
             }
-            // Consumed by the lane itself.
-            FromLane::Hello { .. } | FromLane::Fatal(_) => {}
+            FromLane::Hello { .. } => slot.greeted(),
+            // Last words come with the end.
+            FromLane::Log { .. } | FromLane::Fatal(_) => {}
         }
+    }
+
+    fn ready(&mut self, id: LaneId, info: LaneInfo) {
+        let now = self.clock.now();
+        // One that was told to stop while it loaded is on its way out.
+        let Some(slot) = self.lanes.by_id.get_mut(&id).filter(|s| s.phase == Phase::Loading) else { return };
+        log::info!(
+            "{} ready in {} ms: {} {}, {} threads, {}",
+            slot.model,
+            info.load_ms,
+            info.device,
+            info.kernels,
+            info.threads,
+            info.sandbox
+        );
+        if info.synthetic {
+            log::warn!("{} is synthetic: its weights are random, it measures speed and says nothing", slot.model);
+        }
+        self.totals.loads += 1;
+        slot.progress = 1.0;
+        slot.phase = Phase::Ready;
+        slot.context = info.n_ctx;
+        slot.info = Some(info);
+        let update = loaded(slot, now);
+        for mut watcher in std::mem::take(&mut slot.watchers) {
+            let _ = watcher.push(update.clone());
+        }
+        let slots = slot.slots;
+        self.event(Event::LaneReady { lane: id, slots });
     }
 
     fn step(&mut self, step: Step) {
         self.totals.steps += 1;
-        self.totals.step_us += step.us;
+        self.totals.step_us = self.totals.step_us.saturating_add(step.us);
         for (id, text) in step.text {
             self.tell(id, |r| r.text(text));
         }
     }
 
     fn done(&mut self, lane: LaneId, id: RequestId, result: Result<Finish, Error>, usage: Usage) {
+        let t = &mut self.totals;
+        t.prompt_tokens += u64::from(usage.prompt_tokens.saturating_sub(usage.cached_tokens));
+        t.cached_tokens += u64::from(usage.cached_tokens);
+        t.completion_tokens += u64::from(usage.completion_tokens);
+        // It is not there if it was cancelled: its client has been told.
         if let Some(request) = self.requests.remove(&id) {
-            let t = &mut self.totals;
-            t.prompt_tokens += u64::from(usage.prompt_tokens.saturating_sub(usage.cached_tokens));
-            t.cached_tokens += u64::from(usage.cached_tokens);
-            t.completion_tokens += u64::from(usage.completion_tokens);
             let info = self.lanes.by_id.get(&lane).and_then(|s| s.info.as_ref());
-            match (result, request.ending) {
-                (Ok(Finish::Cancelled), ending) => {
+            match result {
+                Ok(Finish::Cancelled) => {
                     t.cancelled += 1;
-                    request.fail(ending.unwrap_or(Ending::Cancelled).error());
+                    request.fail(Ending::Cancelled.error());
                 }
-                (Ok(finish), _) => {
+                Ok(finish) => {
                     t.completed += 1;
                     request.finish(finish, usage, info);
                 }
-                (Err(error), _) => {
+                Err(error) => {
                     t.failed += 1;
                     request.fail(error);
                 }
@@ -556,7 +600,7 @@ impl Core {
         let Some(slot) = self.lanes.by_id.get_mut(&id) else { return };
         let expected = *why == Gone::Clean && slot.phase == Phase::Stopping;
         let load_failed = slot.load_failed;
-        let error = fault(&slot.model, why, last_words);
+        let (error, unloaded) = (fault(&slot.model, why, last_words), unloaded(&slot.model));
         if !expected {
             self.totals.worker_faults += 1;
             log::error!("{}", error.message);
@@ -568,21 +612,18 @@ impl Core {
             }
         }
         let Some(slot) = self.retire(id) else { return };
-        for mut watcher in slot.watchers {
-            let _ = watcher.push(Update::Failed(error.clone()));
-        }
+        tell_failed(slot.watchers, if expected { &unloaded } else { &error });
         let mut retry = Vec::new();
         for request_id in slot.running {
             let Some(request) = self.requests.get_mut(&request_id) else { continue };
             request.lane = None;
-            if request.ending.is_none() && !request.answered && request.retries == 0 {
+            if !request.answered && request.retries == 0 {
                 request.retries += 1;
                 self.totals.retried += 1;
                 retry.push(request_id);
             } else if let Some(request) = self.requests.remove(&request_id) {
                 self.totals.failed += 1;
-                let told = request.ending.map_or_else(|| error.clone(), Ending::error);
-                request.fail(told);
+                request.fail(error.clone());
             }
         }
         if !load_failed {
@@ -593,10 +634,8 @@ impl Core {
     /// For a lane that never had a process.
     fn lane_is_gone(&mut self, id: LaneId) -> Option<Event> {
         let slot = self.retire(id)?;
-        let error = Error::new(Code::Cancelled, format!("{} was unloaded while it loaded", slot.model));
-        for mut watcher in slot.watchers {
-            let _ = watcher.push(Update::Failed(error.clone()));
-        }
+        let error = unloaded(&slot.model);
+        tell_failed(slot.watchers, &error);
         Some(Event::LaneGone { lane: id, retry: Vec::new(), expected: true, error })
     }
 
@@ -604,7 +643,7 @@ impl Core {
 
     /// Tells one client; one that does not listen ends its request.
     fn tell(&mut self, id: RequestId, what: impl FnOnce(&mut Request) -> Result<(), SinkClosed>) {
-        let Some(request) = self.requests.get_mut(&id).filter(|r| r.ending.is_none()) else { return };
+        let Some(request) = self.requests.get_mut(&id) else { return };
         if let Err(closed) = what(request) {
             self.stop_request(id, closed.into());
         }
@@ -620,6 +659,27 @@ impl Core {
             self.tell(id, &mut what);
         }
     }
+}
+
+/// Where a lane's events go: to us, a bounded number at a time.
+fn lane_events(tx: Sender<Msg>, backlog: Arc<Backlog>) -> EventFn {
+    Arc::new(move |id, event| {
+        if matches!(event, LaneEvent::Said(_)) {
+            backlog.enter();
+        }
+        // Fails only after the service has ended, when nobody wants to know.
+        let _ = tx.send(Msg::Lane(id, event));
+    })
+}
+
+fn tell_failed(watchers: Vec<Box<dyn Sink>>, error: &Error) {
+    for mut watcher in watchers {
+        let _ = watcher.push(Update::Failed(error.clone()));
+    }
+}
+
+fn unloaded(model: &str) -> Error {
+    Error::new(Code::Cancelled, format!("{model} was unloaded while it loaded"))
 }
 
 fn only_admin(peer: Peer, what: &str) -> Result<(), Error> {

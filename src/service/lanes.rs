@@ -2,21 +2,36 @@
 //!
 //! A lane that is asked to work must be heard from within the heartbeat plus [`SILENCE`], and its progress counter
 //! must move within the stall limit. The watch costs one wake-up in that time, and none while no lane is busy.
+//!
+//! A lane is a process that a hostile model may have taken over: what it says must fit its state and be about its own
+//! requests ([`LaneSlot::fits`]), or it is ended.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::Time;
 use crate::error::{Code, Error};
-use crate::lane::{Gone, Lane, LaneId, LaneInfo, RequestId};
+use crate::lane::{FromLane, Gone, Lane, LaneId, LaneInfo, RequestId};
 use crate::models::fit::Need;
 use crate::sched::VariantId;
 use crate::service::api::Sink;
+use crate::service::backlog::Listening;
 use crate::service::catalog::Held;
 
 /// A heartbeat may be this late before its worker counts as hung: a loaded two-core machine delays a thread by tens
 /// of milliseconds, and together with the heartbeat this stays under the promised heartbeat plus one second.
 const SILENCE: Duration = Duration::from_millis(800);
+
+/// From a worker's start to its first word: the program is read from a disk that may be slow and busy.
+const START: Duration = Duration::from_secs(30);
+
+/// A killed process is gone in milliseconds, or seconds where it held gigabytes; one that a driver or a disk keeps in
+/// the kernel may never be.
+const REAP: Duration = Duration::from_secs(10);
+
+/// Lines of a lane that are logged within [`LOG_TIME`].
+const LOG_LINES: u32 = 100;
+const LOG_TIME: Duration = Duration::from_secs(60);
 
 /// A lane that was told to quit and has nothing to do is gone in milliseconds; freeing gigabytes takes longer.
 const QUIT: Duration = Duration::from_secs(10);
@@ -51,10 +66,23 @@ pub(super) struct LaneSlot {
     /// Those who asked for the load itself.
     pub watchers: Vec<Box<dyn Sink>>,
     pub asked: Time,
+    pub backlog: Listening,
+    /// It said its first word.
+    greeted: bool,
     heard: Time,
     counter: u64,
     moved: Time,
     quit: Option<Time>,
+    killed: Option<Time>,
+    /// Since when its lines are counted, and how many there were.
+    logged: (Time, u32),
+}
+
+/// What the watch finds.
+enum Due {
+    Kill(Gone),
+    /// Killed, and still not gone.
+    Unreaped,
 }
 
 impl LaneSlot {
@@ -75,11 +103,60 @@ impl LaneSlot {
             need: Need::default(),
             watchers: Vec::new(),
             asked: now,
+            backlog: Listening::default(),
+            greeted: false,
             heard: now,
             counter: 0,
             moved: now,
             quit: None,
+            killed: None,
+            logged: (now, 0),
         }
+    }
+
+    /// Whether an honest lane in this state can say this.
+    pub fn fits(&self, said: &FromLane) -> bool {
+        let own = |id: &RequestId| self.running.contains(id);
+        match said {
+            FromLane::Hello { .. } => !self.greeted,
+            FromLane::Loading(_) | FromLane::Kernels(_) | FromLane::Ready(_) | FromLane::LoadFailed(_) => {
+                // What was said before it heard that it shall stop may still come.
+                self.info.is_none() && !self.load_failed && matches!(self.phase, Phase::Loading | Phase::Stopping)
+            }
+            FromLane::Started { id, .. } | FromLane::Done { id, .. } => own(id),
+            FromLane::Step(step) => step.parts.iter().map(|p| &p.id).chain(step.text.iter().map(|(id, _)| id)).all(own),
+            FromLane::Beat { .. } | FromLane::Log { .. } | FromLane::Fatal(_) => true,
+        }
+    }
+
+    /// Whether a line of it may be logged. A worker must not be able to fill a disk.
+    pub fn may_log(&mut self, now: Time) -> bool {
+        if now.since(self.logged.0) >= LOG_TIME {
+            self.logged = (now, 0);
+        }
+        self.logged.1 = self.logged.1.saturating_add(1);
+        if self.logged.1 == LOG_LINES {
+            log::warn!("{} says too much: the rest of this minute is left out", self.model);
+        }
+        self.logged.1 < LOG_LINES
+    }
+
+    pub fn greeted(&mut self) {
+        self.greeted = true;
+    }
+
+    /// Ends it. From then on nothing it says counts; its end follows.
+    pub fn kill(&mut self, why: Gone, now: Time) {
+        if let Some(lane) = &self.lane {
+            lane.kill(why);
+        }
+        self.killed.get_or_insert(now);
+        // What is still on its way must not hold up the news of its end.
+        self.backlog.end();
+    }
+
+    pub fn killed(&self) -> bool {
+        self.killed.is_some()
     }
 
     /// It was given work, or a process of its own: the watch starts now.
@@ -114,12 +191,18 @@ impl LaneSlot {
         self.lane.is_some() && (self.phase == Phase::Loading || !self.running.is_empty())
     }
 
-    /// When it must be looked at, and what it is then guilty of.
-    fn due(&self, heartbeat: Duration, stall: Duration) -> Option<(Time, Gone)> {
-        let quit = self.quit.filter(|_| self.lane.is_some()).map(|t| (t + QUIT, Gone::Clean));
-        let silent = self.busy().then(|| (self.heard + heartbeat + SILENCE, Gone::Hung));
-        let stalled = self.busy().then(|| (self.moved + stall, Gone::Hung));
-        [quit, silent, stalled].into_iter().flatten().min_by_key(|(t, _)| *t)
+    /// When it must be looked at, and what is then to be done.
+    fn due(&self, heartbeat: Duration, stall: Duration) -> Option<(Time, Due)> {
+        self.lane.as_ref()?;
+        if let Some(killed) = self.killed {
+            return Some((killed + REAP, Due::Unreaped));
+        }
+        let silence = if self.greeted { heartbeat + SILENCE } else { START };
+        let quit = self.quit.map(|t| (t + QUIT, Gone::Clean));
+        let silent = self.busy().then(|| (self.heard + silence, Gone::Hung));
+        let stalled = self.busy().then(|| (self.moved + stall.max(silence), Gone::Hung));
+        let first = [quit, silent, stalled].into_iter().flatten().min_by_key(|(t, _)| *t);
+        first.map(|(t, why)| (t, Due::Kill(why)))
     }
 }
 
@@ -133,17 +216,28 @@ impl Lanes {
         self.by_id.values().filter_map(|l| l.due(heartbeat, stall)).map(|(t, _)| t).min()
     }
 
-    /// Kills what is overdue. Their [`Gone`] follows.
-    pub fn watch(&mut self, heartbeat: Duration, stall: Duration, now: Time) {
+    /// Kills what is overdue; its [`Gone`] follows. Returns the lanes that were killed long ago and whose end the
+    /// kernel does not tell: their owner must go on without it.
+    pub fn watch(&mut self, heartbeat: Duration, stall: Duration, now: Time) -> Vec<LaneId> {
+        let mut unreaped = Vec::new();
         for (id, slot) in &mut self.by_id {
-            let Some((_, why)) = slot.due(heartbeat, stall).filter(|(t, _)| *t <= now) else { continue };
-            if let Some(lane) = &slot.lane {
-                log::warn!("lane {} ({}): no sign of life, killing its worker", id.0, slot.model);
-                lane.kill(why);
+            match slot.due(heartbeat, stall).filter(|(t, _)| *t <= now) {
+                None => {}
+                Some((_, Due::Unreaped)) => unreaped.push(*id),
+                Some((_, Due::Kill(why))) => {
+                    log::warn!("lane {} ({}): no sign of life, killing its worker", id.0, slot.model);
+                    slot.kill(why, now);
+                }
             }
-            // Once is enough; the kernel does the rest.
-            slot.armed(now);
-            slot.quit = slot.quit.map(|_| now);
+        }
+        unreaped
+    }
+
+    /// The watch itself was held up for so long, and could not hear: that is nobody else's fault.
+    pub fn excuse(&mut self, late: Duration) {
+        for slot in self.by_id.values_mut() {
+            slot.heard = slot.heard + late;
+            slot.moved = slot.moved + late;
         }
     }
 

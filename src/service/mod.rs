@@ -5,14 +5,18 @@
 //! have bounded buffers, lanes have their own threads, and a model is checked on a thread of its own before it loads.
 //! With nothing to do it sleeps without a timer.
 //!
-//! What always holds: every request gets exactly one last update, whatever happens to its worker.
+//! What always holds: every request gets exactly one last update, whatever its worker does; a worker can neither
+//! answer another lane's requests nor hold up the thread.
 
 mod api;
+mod backlog;
 mod catalog;
 mod core;
 mod cpu;
 mod lanes;
 mod requests;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{channel, Sender};

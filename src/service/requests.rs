@@ -12,7 +12,7 @@ use crate::lane::{Finish, Job, LaneId, LaneInfo, RequestId, Tenant, Usage};
 use crate::sched::VariantId;
 use crate::service::api::{request_name, Generate, Outcome, Peer, Receipt, Sink, SinkClosed, Update};
 
-/// Why a request is being stopped while its lane still works on it.
+/// Why a request ends before its answer does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
     /// By `DELETE` or the like: the client is told.
@@ -37,7 +37,6 @@ pub(super) struct Request {
     /// Text has gone out: it cannot be started again without the client seeing it.
     pub answered: bool,
     pub retries: u32,
-    pub ending: Option<Ending>,
     told_started: bool,
     default_max_tokens: u32,
     spec: Generate,
@@ -56,7 +55,6 @@ impl Request {
             lane: None,
             answered: false,
             retries: 0,
-            ending: None,
             told_started: false,
             default_max_tokens: resolved.max_tokens,
             spec,
@@ -108,9 +106,7 @@ impl Request {
     }
 
     pub fn fail(mut self, error: Error) {
-        if self.ending != Some(Ending::Abandoned) {
-            let _ = self.sink.push(Update::Failed(error));
-        }
+        let _ = self.sink.push(Update::Failed(error));
     }
 
     fn receipt(&self, usage: Usage, lane: Option<&LaneInfo>) -> Receipt {

@@ -1,11 +1,12 @@
 //! Starting, feeding and reaping a worker process.
 //!
 //! Each worker has two threads here: one reads what it says and reaps it, one writes, so that a stopped worker can
-//! block neither the service nor the other workers. Deciding that a worker hangs is the service's business: it calls
-//! [`Lane::kill`].
+//! block neither the service nor the other workers. Deciding that a worker hangs or lies is the service's business: it
+//! calls [`Lane::kill`].
 
 use std::ffi::OsString;
 use std::io::BufReader;
+use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -20,10 +21,10 @@ use nix::sys::wait::{waitid, Id, WaitPidFlag};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
 
-use super::ipc;
+use super::{ipc, vet::vet};
 use crate::lane::{EventFn, FromLane, Gone, Lane, LaneConfig, LaneEvent, LaneFactory, LaneId, ToLane};
 
-/// The argument that makes `wattlmd` a worker. Followed by the daemon's process id.
+/// The argument that makes `wattlmd` a worker. Followed by the daemon's process id and the worker's `oom_score_adj`.
 pub const WORKER_ARG: &str = "--worker";
 
 /// What a worker keeps of the daemon's environment: where GPU drivers and their shader caches are, and nothing that
@@ -69,12 +70,15 @@ impl ProcessLanes {
             .env_clear()
             .envs(env)
             .current_dir("/")
+            // Ctrl-C in a terminal is meant for the daemon, which lets running requests end.
+            .process_group(0)
             // The socket is the worker's standard input: no descriptor has to be inherited by number.
             .stdin(Stdio::from(OwnedFd::from(theirs)))
             .stdout(Stdio::null())
             .spawn()?;
         let shared = Arc::new(Shared {
             pid: child.id(),
+            stream: ours,
             child: Mutex::new(Some(child)),
             killed: Mutex::new(None),
             quitting: AtomicBool::new(false),
@@ -82,16 +86,15 @@ impl ProcessLanes {
         let (tx, rx) = channel();
         // Until both threads stand, an error leaves a process behind: end it here.
         let started = (|| {
-            let write_end = ours.try_clone()?;
+            let (reader, writer) = (Arc::clone(&shared), Arc::clone(&shared));
             thread::Builder::new()
                 .name(format!("lane{}-write", id.0))
                 .stack_size(STACK)
-                .spawn(move || write_loop(write_end, &rx))?;
-            let shared = Arc::clone(&shared);
+                .spawn(move || write_loop(&writer.stream, &rx))?;
             thread::Builder::new()
                 .name(format!("lane{}-read", id.0))
                 .stack_size(STACK)
-                .spawn(move || read_loop(id, ours, &shared, &events))
+                .spawn(move || read_loop(id, &reader, &events))
         })();
         if let Err(e) = started {
             shared.signal();
@@ -104,9 +107,10 @@ impl ProcessLanes {
     }
 }
 
-/// What the handle and the reading thread share.
+/// What the handle and the two threads share.
 struct Shared {
     pid: u32,
+    stream: UnixStream,
     /// `None` once reaped: from then on the process id may belong to somebody else.
     child: Mutex<Option<Child>>,
     killed: Mutex<Option<Gone>>,
@@ -119,6 +123,8 @@ impl Shared {
             // It may have ended by itself; it is not reaped, so the signal reaches nobody else.
             let _ = child.kill();
         }
+        // Whatever it passed its end of the socket to must not keep our threads here. What was said before is read.
+        let _ = self.stream.shutdown(Shutdown::Both);
     }
 
     /// Waits for the end and reaps. The lock is free while it waits, so that `signal` still works.
@@ -171,7 +177,7 @@ impl Lane for NeverStarted {
     }
 }
 
-fn write_loop(mut stream: UnixStream, inbox: &Receiver<ToLane>) {
+fn write_loop(mut stream: &UnixStream, inbox: &Receiver<ToLane>) {
     let mut scratch = Vec::new();
     while let Ok(msg) = inbox.recv() {
         if let Err(e) = ipc::write(&mut stream, &msg, ipc::MAX_TO_WORKER, &mut scratch) {
@@ -183,19 +189,22 @@ fn write_loop(mut stream: UnixStream, inbox: &Receiver<ToLane>) {
         scratch.shrink_to(64 << 10);
     }
     // No more messages: the worker sees the end of its input and exits.
-    let _ = stream.shutdown(std::net::Shutdown::Write);
+    let _ = stream.shutdown(Shutdown::Write);
 }
 
-fn read_loop(id: LaneId, stream: UnixStream, shared: &Shared, events: &EventFn) {
-    let mut stream = BufReader::with_capacity(16 << 10, stream);
+fn read_loop(id: LaneId, shared: &Shared, events: &EventFn) {
+    let mut stream = BufReader::with_capacity(16 << 10, &shared.stream);
     let mut scratch = Vec::new();
     let mut last_words = None;
     let mut clean = false;
     let mut broken = None;
     let mut first = true;
     loop {
-        match ipc::read::<FromLane>(&mut stream, ipc::MAX_FROM_WORKER, &mut scratch) {
-            Ok(Some(FromLane::Hello { version })) if first && version == crate::VERSION => first = false,
+        match ipc::read::<FromLane>(&mut stream, ipc::MAX_FROM_WORKER, &mut scratch).map(|msg| msg.map(vet)) {
+            Ok(Some(FromLane::Hello { version })) if first && version == crate::VERSION => {
+                first = false;
+                events(id, LaneEvent::Said(FromLane::Hello { version }));
+            }
             Ok(Some(_)) if first => {
                 broken = Some("its first message is not a greeting of this version".to_owned());
                 break;

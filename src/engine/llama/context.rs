@@ -173,8 +173,8 @@ impl Context {
         }
     }
 
-    /// Logits after the batch's token `index`, if they were asked for in the last decode.
-    pub fn logits(&mut self, index: usize) -> Option<&[f32]> {
+    /// Logits after the batch's token `index`, if they were asked for in the last decode. They may be changed.
+    pub fn logits(&mut self, index: usize) -> Option<&mut [f32]> {
         let index = i32::try_from(index).ok()?;
         // SAFETY: a live context; a bad index gives null.
         let row = unsafe { sys::llama_get_logits_ith(self.ptr.as_ptr(), index) };
@@ -182,7 +182,7 @@ impl Context {
             return None;
         }
         // SAFETY: a row holds n_vocab floats, valid until the next decode, which needs `&mut self`.
-        Some(unsafe { std::slice::from_raw_parts(row, self.n_vocab) })
+        Some(unsafe { std::slice::from_raw_parts_mut(row, self.n_vocab) })
     }
 
     /// Forgets a sequence from position `from` on. `false`: this model cannot forget a part; drop it as a whole.

@@ -153,6 +153,18 @@ impl Model {
         unsafe { sys::llama_vocab_get_add_bos(self.vocab()) }
     }
 
+    /// Whether the tokenizer puts EOS last.
+    pub fn adds_eos(&self) -> bool {
+        // SAFETY: a live vocabulary.
+        unsafe { sys::llama_vocab_get_add_eos(self.vocab()) }
+    }
+
+    /// Whether the tokenizer cuts a text into words by regular expressions first.
+    pub fn cuts_words(&self) -> bool {
+        // SAFETY: a live vocabulary.
+        unsafe { sys::llama_vocab_type(self.vocab()) == sys::LLAMA_VOCAB_TYPE_BPE }
+    }
+
     /// Whether this token ends the answer.
     pub fn is_eog(&self, token: Token) -> bool {
         // SAFETY: a live vocabulary; the token is checked first.
@@ -177,7 +189,8 @@ impl Model {
     }
 
     /// Text to tokens. `add_special`: BOS and EOS where the model asks for them. `parse_special`: special tokens
-    /// spelled out in the text become those tokens. `Err`: the text is over 2 GB or the tokenizer failed.
+    /// spelled out in the text become those tokens. `Err`: the text is over 2 GB or the tokenizer failed. Long texts of
+    /// strangers go through [`prompt`](crate::engine::prompt), which bounds the stack this takes.
     pub fn tokenize(&self, text: &str, add_special: bool, parse_special: bool) -> Result<Vec<Token>, String> {
         let len = i32::try_from(text.len()).map_err(|_| "the text is over 2 GB".to_string())?;
         // A token is at least a byte, except for a space that some tokenizers put first; two more for BOS and EOS.

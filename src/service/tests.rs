@@ -1,0 +1,394 @@
+//! The service against lanes that are played by the test: what no honest worker does, and orders of events that a
+//! real one cannot be made to produce.
+
+use std::path::Path;
+use std::sync::mpsc::{channel, Receiver, Sender};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::lane::{
+    EventFn, Finish, FromLane, Gone, Lane, LaneConfig, LaneInfo, Prompt, Sampling, Step, StepPart, ToLane, Usage,
+};
+use crate::models::ggml_type::GgmlType;
+use crate::models::gguf::write::{TensorSpec, Writer};
+use crate::sched::Class;
+
+/// Longest wait for anything: it bounds a failure, it times nothing.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+const ROOT: Peer = Peer { uid: 0, gid: 0, pid: 0, admin: true };
+
+/// A lane in the test's hands.
+struct Puppet {
+    id: LaneId,
+    events: EventFn,
+    heard: Receiver<ToLane>,
+    killed: Receiver<Gone>,
+}
+
+impl Puppet {
+    fn say(&self, said: FromLane) {
+        (self.events)(self.id, LaneEvent::Said(said));
+    }
+
+    fn go(&self, why: Gone) {
+        (self.events)(self.id, LaneEvent::Gone { why, last_words: None });
+    }
+
+    fn ready(&self) {
+        self.say(FromLane::Ready(Box::new(LaneInfo {
+            n_ctx: 64,
+            n_ctx_train: 64,
+            n_vocab: 4,
+            device: "CPU".into(),
+            kernels: "none".into(),
+            cpu_variant: "none".into(),
+            threads: 1,
+            weight_bytes: 0,
+            load_ms: 1,
+            chat: false,
+            synthetic: false,
+            sandbox: "none".into(),
+        })));
+    }
+
+    fn hear(&self) -> ToLane {
+        self.heard.recv_timeout(PATIENCE).expect("the lane is told something")
+    }
+
+    /// The request it is told to start.
+    fn started(&self) -> RequestId {
+        match self.hear() {
+            ToLane::Start(job) => job.id,
+            other => panic!("not a start: {other:?}"),
+        }
+    }
+
+    fn done(&self, id: RequestId) {
+        self.say(FromLane::Done { id, result: Ok(Finish::Stop), usage: Usage::default() });
+    }
+
+    fn killed(&self) -> Gone {
+        self.killed.recv_timeout(PATIENCE).expect("the lane is killed")
+    }
+}
+
+struct Strings {
+    tell: Sender<ToLane>,
+    kill: Sender<Gone>,
+}
+
+impl Lane for Strings {
+    fn send(&self, msg: ToLane) {
+        let _ = self.tell.send(msg);
+    }
+    fn kill(&self, why: Gone) {
+        let _ = self.kill.send(why);
+    }
+    fn pid(&self) -> Option<u32> {
+        None
+    }
+}
+
+struct Puppets(Sender<Puppet>);
+
+impl LaneFactory for Puppets {
+    fn start(&self, id: LaneId, _: LaneConfig, events: EventFn) -> Box<dyn Lane> {
+        let ((tell, heard), (kill, killed)) = (channel(), channel());
+        let _ = self.0.send(Puppet { id, events, heard, killed });
+        Box::new(Strings { tell, kill })
+    }
+}
+
+struct Collector(Sender<Update>);
+
+impl Sink for Collector {
+    fn push(&mut self, update: Update) -> Result<(), SinkClosed> {
+        self.0.send(update).map_err(|_| SinkClosed::Gone)
+    }
+}
+
+/// The end of a request; its sink must be let go of without another word.
+fn end(updates: &Receiver<Update>) -> Result<Box<Outcome>, Error> {
+    loop {
+        let end = match updates.recv_timeout(PATIENCE).expect("an end") {
+            Update::Done(outcome) => Ok(outcome),
+            Update::Failed(error) => Err(error),
+            _ => continue,
+        };
+        assert!(updates.recv_timeout(PATIENCE).is_err(), "something follows the end");
+        return end;
+    }
+}
+
+struct Stage {
+    handle: Handle,
+    lanes: Receiver<Puppet>,
+    service: Option<Service>,
+    _dir: TempDir,
+}
+
+fn gguf(path: &Path) {
+    let mut w = Writer::default();
+    w.string("general.architecture", "llama")
+        .u32("llama.block_count", 1)
+        .u32("llama.context_length", 64)
+        .u32("llama.embedding_length", 32)
+        .u32("llama.attention.head_count", 1);
+    let tensor = TensorSpec { name: "token_embd.weight".into(), shape: vec![32, 4], kind: GgmlType::F16 };
+    let mut out = w.finish(&[tensor]);
+    out.resize(out.len() + 256, 0);
+    std::fs::write(path, out).unwrap();
+}
+
+impl Stage {
+    /// Models `a` and `b`.
+    fn new(change: impl FnOnce(&mut Config)) -> Stage {
+        let dir = tempfile::tempdir().unwrap();
+        gguf(&dir.path().join("a.gguf"));
+        gguf(&dir.path().join("b.gguf"));
+        let mut config = Config::default();
+        config.models.dirs = vec![dir.path().to_owned()];
+        config.models.memory_reserve = crate::units::Bytes(0);
+        config.paths.state = dir.path().join("state");
+        change(&mut config);
+        let (tx, lanes) = channel();
+        let service = Service::start(config, Box::new(Puppets(tx))).unwrap();
+        Stage { handle: service.handle(), lanes, service: Some(service), _dir: dir }
+    }
+
+    fn ask(&self, model: &str) -> (RequestId, Receiver<Update>) {
+        let (tx, rx) = channel();
+        let request = Generate {
+            model: model.into(),
+            prompt: Prompt::Text("x".into()),
+            sampling: Sampling::default(),
+            stop: Vec::new(),
+            max_tokens: None,
+            class: Class::Standard,
+            deadline: None,
+        };
+        (self.handle.generate(ROOT, request, Box::new(Collector(tx))), rx)
+    }
+
+    fn load(&self, model: &str) -> Receiver<Update> {
+        let (tx, rx) = channel();
+        self.handle.load(ROOT, model.into(), Box::new(Collector(tx)));
+        rx
+    }
+
+    fn unload(&self, model: &str) -> Receiver<Result<(), Error>> {
+        let (tx, rx) = channel();
+        self.handle.unload(ROOT, model.into(), Box::new(move |r| drop(tx.send(r))));
+        rx
+    }
+
+    fn lane(&self) -> Puppet {
+        self.lanes.recv_timeout(PATIENCE).expect("a lane is started")
+    }
+
+    fn status(&self) -> Status {
+        let (tx, rx) = channel();
+        self.handle.status(Box::new(move |s| drop(tx.send(s))));
+        rx.recv_timeout(PATIENCE).expect("a status")
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.handle.shut_down(Duration::ZERO);
+        let clean = self.service.take().is_some_and(Service::join);
+        assert!(clean || std::thread::panicking(), "the service's thread panicked");
+    }
+}
+
+fn text(id: RequestId, text: &str) -> FromLane {
+    let part = StepPart { id, prefill: 0, decode: 1, context: 1 };
+    FromLane::Step(Step { us: u64::MAX, parts: vec![part], text: vec![(id, text.into())] })
+}
+
+#[test]
+fn a_worker_that_speaks_for_anothers_request_is_ended_and_the_request_is_not() {
+    for forged in [
+        |id| FromLane::Done { id, result: Ok(Finish::Stop), usage: Usage::default() },
+        |id| text(id, "forged"),
+        |id| FromLane::Started { id, prompt_tokens: 1, cached_tokens: 0 },
+    ] {
+        let stage = Stage::new(|_| ());
+        let (id, updates) = stage.ask("a");
+        let a = stage.lane();
+        a.ready();
+        assert_eq!(a.started(), id);
+        let _loading = stage.load("b");
+        let b = stage.lane();
+        b.ready();
+        b.say(forged(id));
+        assert!(matches!(b.killed(), Gone::Protocol(_)));
+        a.say(text(id, "true"));
+        a.done(id);
+        assert_eq!(updates.recv_timeout(PATIENCE).unwrap(), Update::Text("true".into()));
+        end(&updates).unwrap();
+    }
+}
+
+#[test]
+fn a_ready_worker_cannot_claim_that_its_load_failed() {
+    let stage = Stage::new(|_| ());
+    let (_, updates) = stage.ask("a");
+    let lane = stage.lane();
+    lane.ready();
+    let id = lane.started();
+    lane.say(text(id, "begun"));
+    lane.say(FromLane::LoadFailed(Error::new(Code::ModelLoadFailed, "not true")));
+    assert!(matches!(lane.killed(), Gone::Protocol(_)));
+    lane.go(Gone::Protocol("forged".into()));
+    assert_eq!(end(&updates).unwrap_err().code, Code::WorkerLost);
+    // The model is not lost with it.
+    let (id, updates) = stage.ask("a");
+    let lane = stage.lane();
+    lane.ready();
+    assert_eq!(lane.started(), id);
+    lane.done(id);
+    end(&updates).unwrap();
+}
+
+#[test]
+fn hostile_figures_do_not_end_the_service() {
+    let stage = Stage::new(|_| ());
+    let (_, updates) = stage.ask("a");
+    let lane = stage.lane();
+    lane.ready();
+    let id = lane.started();
+    lane.say(text(id, "x"));
+    lane.say(text(id, "y"));
+    lane.done(id);
+    end(&updates).unwrap();
+    assert_eq!(stage.status().totals.steps, 2);
+}
+
+#[test]
+fn a_cancelled_request_is_told_though_its_worker_does_not_let_go() {
+    let stage = Stage::new(|_| ());
+    let (id, updates) = stage.ask("a");
+    let lane = stage.lane();
+    lane.ready();
+    lane.started();
+    let (tx, cancelled) = channel();
+    stage.handle.cancel(ROOT, id, Box::new(move |r| drop(tx.send(r))));
+    cancelled.recv_timeout(PATIENCE).unwrap().unwrap();
+    assert_eq!(end(&updates).unwrap_err().code, Code::Cancelled);
+    assert_eq!(lane.hear(), ToLane::Cancel(id));
+    // What it still says of it is heard by nobody, and is no breach.
+    lane.say(text(id, "late"));
+    lane.done(id);
+    let (next, updates) = stage.ask("a");
+    assert_eq!(lane.started(), next);
+    lane.done(next);
+    end(&updates).unwrap();
+    assert_eq!(stage.status().totals.cancelled, 1);
+}
+
+#[test]
+fn ready_that_crosses_an_unload_is_no_fault() {
+    let stage = Stage::new(|_| ());
+    let loading = stage.load("a");
+    let lane = stage.lane();
+    let unloading = stage.unload("a");
+    assert_eq!(lane.hear(), ToLane::Quit);
+    lane.ready();
+    lane.go(Gone::Clean);
+    unloading.recv_timeout(PATIENCE).unwrap().unwrap();
+    assert_eq!(end(&loading).unwrap_err().code, Code::Cancelled);
+    let status = stage.status();
+    assert_eq!((status.totals.worker_faults, status.last_fault), (0, None));
+}
+
+#[test]
+fn a_load_during_an_unload_waits_for_the_next_lane() {
+    let stage = Stage::new(|_| ());
+    let first = stage.load("a");
+    let lane = stage.lane();
+    lane.ready();
+    end(&first).unwrap();
+    let unloading = stage.unload("a");
+    assert_eq!(lane.hear(), ToLane::Quit);
+    let second = stage.load("a");
+    lane.go(Gone::Clean);
+    unloading.recv_timeout(PATIENCE).unwrap().unwrap();
+    stage.lane().ready();
+    end(&second).unwrap();
+}
+
+#[test]
+fn an_unload_that_a_load_revokes_is_answered() {
+    let stage = Stage::new(|_| ());
+    let (_, updates) = stage.ask("a");
+    let lane = stage.lane();
+    lane.ready();
+    let id = lane.started();
+    let unloading = stage.unload("a");
+    end(&stage.load("a")).unwrap();
+    assert_eq!(unloading.recv_timeout(PATIENCE).unwrap().unwrap_err().code, Code::Cancelled);
+    lane.done(id);
+    end(&updates).unwrap();
+}
+
+#[test]
+fn a_flood_is_held_up_and_everything_else_goes_on() {
+    let stage = Stage::new(|_| ());
+    let _loading = stage.load("a");
+    let hostile = stage.lane();
+    let flood = std::thread::spawn(move || {
+        for n in 0..50_000 {
+            hostile.say(FromLane::Log { level: 1, text: format!("{n}") });
+        }
+        hostile
+    });
+    let (id, updates) = stage.ask("b");
+    let lane = stage.lane();
+    lane.ready();
+    assert_eq!(lane.started(), id);
+    lane.done(id);
+    end(&updates).unwrap();
+    flood.join().unwrap();
+}
+
+#[test]
+fn a_killed_worker_that_stays_in_the_kernel_is_gone_without() {
+    let mut slot = lanes::LaneSlot::new(crate::sched::VariantId(0), "a:x".into(), crate::clock::Time::ZERO);
+    let ((tell, _heard), (kill, killed)) = (channel(), channel());
+    slot.lane = Some(Box::new(Strings { tell, kill }));
+    slot.phase = lanes::Phase::Loading;
+    let mut lanes = lanes::Lanes::default();
+    lanes.by_id.insert(LaneId(1), slot);
+    let (heartbeat, stall) = (Duration::from_secs(1), Duration::from_secs(60));
+    let mut looks = Vec::new();
+    while let Some(at) = lanes.next_watch(heartbeat, stall).filter(|_| looks.len() < 3) {
+        let unreaped = lanes.watch(heartbeat, stall, at);
+        looks.push(killed.try_iter().collect::<Vec<_>>());
+        if !unreaped.is_empty() {
+            break;
+        }
+    }
+    assert_eq!(looks, [vec![Gone::Hung], vec![]]);
+}
+
+#[test]
+fn a_late_watch_blames_nobody() {
+    let mut slot = lanes::LaneSlot::new(crate::sched::VariantId(0), "a:x".into(), crate::clock::Time::ZERO);
+    let ((tell, _heard), (kill, killed)) = (channel(), channel());
+    slot.lane = Some(Box::new(Strings { tell, kill }));
+    slot.phase = lanes::Phase::Loading;
+    slot.greeted();
+    let mut lanes = lanes::Lanes::default();
+    lanes.by_id.insert(LaneId(1), slot);
+    let (heartbeat, stall) = (Duration::from_secs(1), Duration::from_secs(60));
+    let late = Duration::from_secs(100);
+    let now = lanes.next_watch(heartbeat, stall).unwrap() + late;
+    lanes.excuse(late + Duration::from_millis(1));
+    lanes.watch(heartbeat, stall, now);
+    assert!(killed.try_recv().is_err());
+    assert!(lanes.next_watch(heartbeat, stall).unwrap() > now);
+}
