@@ -270,7 +270,7 @@ sections! {
 
     /// Where the service keeps and finds its own files.
     Paths "paths" {
-        /// What the service learned: verified digests, excluded kernels. Without root the default is
+        /// What the service learned: verified digests. Without root the default is
         /// `$XDG_STATE_HOME/wattlm` or `~/.local/state/wattlm`.
         state: PathBuf = paths::SYSTEM_STATE.into(), Restart;
         /// llama.cpp and its backends. The default is the first that exists: `wattlm-modules` beside the executable,
