@@ -108,15 +108,36 @@ fn a_request_without_a_token_is_tried_once_more() {
     assert_eq!(answer["usage"]["completion_tokens"], 3);
 }
 
-#[test]
-fn a_failed_assertion_is_told_with_its_words() {
-    // A model that llama.cpp does not survive would be a gift to attackers; what the worker does with an abort is
-    // shown by its handling of SIGABRT above. Here: a file that llama.cpp refuses with an error.
+/// The demo model with some bytes replaced by as many others, in a folder of its own.
+fn changed_model(from: &[u8], to: &[u8]) -> tempfile::TempDir {
     let models = tempfile::tempdir().unwrap();
     let mut bytes = std::fs::read(common::demo_models().join("wattlm-demo-q4_0.gguf")).unwrap();
-    let at = bytes.windows(15).position(|w| w == b"blk.0.attn_q.we").expect("a tensor's name");
-    bytes[at..at + 15].copy_from_slice(b"blk.0.attn_z.we");
+    let at = bytes.windows(from.len()).position(|w| w == from).expect("the bytes are in the file");
+    bytes[at..at + from.len()].copy_from_slice(to);
     std::fs::write(models.path().join("odd-q4_0.gguf"), bytes).unwrap();
+    models
+}
+
+#[test]
+fn a_failed_assertion_is_told_with_its_words() {
+    // Two tokens of the vocabulary, '!' and '"', made equal: llama.cpp asserts that there are none such.
+    let token = |c: u8| [&1u64.to_le_bytes()[..], &[c]].concat();
+    let models = changed_model(&[token(b'!'), token(b'"')].concat(), &[token(b'!'), token(b'!')].concat());
+    let daemon = Daemon::with("[worker]\nbackoff_first = '1ms'\n", &[models.path()]);
+    let client = client(&daemon);
+    // It fails each time it is loaded, so that the end is a quarantine.
+    let error = client.json("POST", "/v1/completions", Some(&long(1))).unwrap_err();
+    assert_eq!(error.code, Code::Quarantined, "{error}");
+    assert!(error.message.contains("GGML_ASSERT"), "{error}");
+    assert!(error.retry_after.is_some(), "{error}");
+    let last = client.status().unwrap()["last_fault"].as_str().unwrap().to_owned();
+    assert!(last.contains("GGML_ASSERT") && last.contains("SIGABRT"), "{last}");
+    eventually("no worker is left", || daemon.workers().is_empty());
+}
+
+#[test]
+fn a_file_that_llama_cpp_refuses_is_told_with_its_reason() {
+    let models = changed_model(b"blk.0.attn_q.we", b"blk.0.attn_z.we");
     let daemon = Daemon::with("", &[models.path()]);
     let error = client(&daemon).json("POST", "/v1/completions", Some(&long(1))).unwrap_err();
     assert_eq!(error.code, Code::ModelLoadFailed, "{error}");
