@@ -170,8 +170,7 @@ fn largest(logits: &[f32]) -> Option<usize> {
         for row in rows {
             for ((lane, ok), &l) in lanes.iter_mut().zip(&mut whole).zip(row) {
                 *lane = if l > *lane { l } else { *lane };
-                // Not NaN.
-                *ok &= l == l;
+                *ok &= !l.is_nan();
             }
         }
         let most = lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |a, &b| if b > a { b } else { a });
@@ -197,7 +196,12 @@ mod tests {
     fn draw(sampling: &Sampling, prompt: &[Token], n: usize) -> Vec<Token> {
         let mut sampler = Sampler::new(sampling, 5, &[4], prompt, n as u32, 7).unwrap();
         let mut scratch = scratch();
-        (0..n).map(|_| sampler.sample(&mut LOGITS.clone(), &mut scratch).unwrap()).collect()
+        (0..n)
+            .map(|_| {
+                let mut logits = LOGITS;
+                sampler.sample(&mut logits, &mut scratch).unwrap()
+            })
+            .collect()
     }
 
     #[test]
