@@ -99,7 +99,7 @@ mod tests {
         assert!(pieces.iter().all(|p| p.len() <= PIECE));
         assert!(pieces[..pieces.len() - 1].iter().all(|p| p.len() > PIECE - 32));
         for piece in &pieces[1..] {
-            assert!(piece.starts_with(" w"), "{:?}", &piece[..8]);
+            assert!(piece.starts_with(' ') && !piece.starts_with("  "), "{:?}", &piece[..8]);
         }
         assert!(pieces[..pieces.len() - 1].iter().all(|p| !p.ends_with(char::is_whitespace)));
     }

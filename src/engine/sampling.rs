@@ -196,7 +196,12 @@ mod tests {
     fn draw(sampling: &Sampling, prompt: &[Token], n: usize) -> Vec<Token> {
         let mut sampler = Sampler::new(sampling, 5, &[4], prompt, n as u32, 7).unwrap();
         let mut scratch = scratch();
-        (0..n).map(|_| sampler.sample(&mut LOGITS.clone(), &mut scratch).unwrap()).collect()
+        (0..n)
+            .map(|_| {
+                let mut logits = LOGITS;
+                sampler.sample(&mut logits, &mut scratch).unwrap()
+            })
+            .collect()
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! The template comes with the model file, so it is not trusted: it can reach nothing but its inputs, and it runs on
 //! fuel. It is compiled once, when the model is loaded.
 
+use std::error::Error as _;
+use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use minijinja::syntax::SyntaxConfig;
@@ -27,6 +29,18 @@ pub struct ChatTemplate {
     eos: String,
 }
 
+/// Marks what a template said by `raise_exception`: the messages are wrong, not the template.
+#[derive(Debug)]
+struct Refusal;
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("raised by the template")
+    }
+}
+
+impl std::error::Error for Refusal {}
+
 #[derive(Serialize)]
 struct TemplateMessage<'a> {
     role: &'a str,
@@ -49,7 +63,7 @@ impl ChatTemplate {
         env.set_fuel(Some(FUEL));
         env.add_filter("tojson", to_json);
         env.add_function("raise_exception", |why: String| -> Result<Value, minijinja::Error> {
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, why))
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, why).with_source(Refusal))
         });
         env.add_function("strftime_now", |format: String| -> Result<String, minijinja::Error> {
             let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
@@ -62,7 +76,8 @@ impl ChatTemplate {
         Ok(ChatTemplate { env, bos, eos })
     }
 
-    /// The prompt for these messages, up to where the answer begins.
+    /// The prompt for these messages, up to where the answer begins. Fails with `invalid_request` where the template
+    /// itself refuses them (roles that do not alternate), with `no_chat_template` where it breaks.
     pub fn render(&self, messages: &[Message]) -> Result<String> {
         let messages: Vec<_> = messages
             .iter()
@@ -81,7 +96,12 @@ impl ChatTemplate {
                 Code::NoChatTemplate,
                 "this model's chat template ran too long; send fewer messages or use /v1/completions",
             ),
-            _ => failed("this model's chat template refused the messages", &e),
+            ErrorKind::InvalidOperation if e.source().is_some_and(|s| s.is::<Refusal>()) => Error::new(
+                Code::InvalidRequest,
+                format!("this model's chat template refuses the messages: {}", e.detail().unwrap_or_default()),
+            )
+            .at("messages"),
+            _ => failed("this model's chat template failed", &e),
         })
     }
 }
@@ -386,7 +406,7 @@ mod tests {
              <start_of_turn>user\nWho are you?<end_of_turn>\n<start_of_turn>model\n"
         );
         let e = render(GEMMA_2, &TURNS).unwrap_err();
-        assert_eq!(e.code, Code::NoChatTemplate);
+        assert_eq!((e.code, e.param.as_deref()), (Code::InvalidRequest, Some("messages")));
         assert!(e.message.contains("System role not supported"), "{e}");
         let e = render(GEMMA_2, &[TURNS[1], TURNS[3]]).unwrap_err();
         assert!(e.message.contains("roles must alternate"), "{e}");
