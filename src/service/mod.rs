@@ -11,9 +11,11 @@
 mod api;
 mod backlog;
 mod catalog;
+mod clients;
 mod core;
 mod cpu;
 mod lanes;
+mod reports;
 mod requests;
 #[cfg(test)]
 mod tests;

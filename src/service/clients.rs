@@ -1,0 +1,247 @@
+//! What clients ask of the service, and what they are told.
+
+use super::api::{Generate, LaneStatus, ModelInfo, Outcome, Peer, Receipt, Sink, SinkClosed, Status, Update};
+use super::core::{Core, Wish};
+use super::lanes::{LaneSlot, Phase};
+use super::requests::{Ending, Request};
+use super::Reply;
+use crate::clock::Time;
+use crate::error::{Code, Error};
+use crate::lane::{Finish, Prompt, RequestId, ToLane, Usage};
+use crate::sched::{Arrival, Event, LaneState, VariantId};
+
+/// Answer tokens assumed for fairness where a request does not bound them; it is corrected by nothing, so it need only
+/// be of the right size.
+const ASSUMED_ANSWER: u32 = 256;
+
+/// Bytes of UTF-8 text for one token, for the same estimate.
+const BYTES_PER_TOKEN: usize = 4;
+
+impl Core {
+    pub(super) fn arrived(&mut self, peer: Peer, id: RequestId, spec: Generate, mut sink: Box<dyn Sink>) {
+        self.totals.requests += 1;
+        let resolved = match self.catalog.resolve(&spec.model) {
+            Ok(r) => r,
+            Err(error) => {
+                self.totals.refused += 1;
+                let _ = sink.push(Update::Failed(error));
+                return;
+            }
+        };
+        let prompt_bytes: usize = match &spec.prompt {
+            Prompt::Text(t) => t.len(),
+            Prompt::Chat(messages) => messages.iter().map(|m| m.content.len()).sum(),
+        };
+        let prompt_tokens = u32::try_from(prompt_bytes / BYTES_PER_TOKEN).unwrap_or(u32::MAX);
+        let class = spec.class;
+        let answer_tokens = spec.max_tokens.unwrap_or(ASSUMED_ANSWER).min(ASSUMED_ANSWER);
+        let request = Request::new(id, peer, resolved, spec, sink, self.clock.now());
+        let arrival = Arrival {
+            id,
+            tenant: request.tenant(),
+            class,
+            variant: request.variant,
+            tokens: prompt_tokens.saturating_add(answer_tokens).max(1),
+            deadline: request.deadline(),
+        };
+        self.requests.insert(id, request);
+        self.event(Event::Arrived(arrival));
+    }
+
+    pub(super) fn cancel(&mut self, peer: Peer, id: RequestId) -> Result<(), Error> {
+        let known = self.requests.get(&id).is_some_and(|r| peer.admin || r.peer.uid == peer.uid);
+        if !known {
+            // The same answer for somebody else's request: ids tell nothing.
+            return Err(Error::new(Code::NotFound, "no such request is queued or running"));
+        }
+        self.stop_request(id, Ending::Cancelled);
+        Ok(())
+    }
+
+    pub(super) fn stop_request(&mut self, id: RequestId, ending: Ending) {
+        if let Some(event) = self.end_request(id, ending) {
+            self.event(event);
+        }
+    }
+
+    /// Ends a request before its time: its client is told now. Its lane, which may be slow to let go or never do, is
+    /// asked to; the slot is free when it has.
+    pub(super) fn end_request(&mut self, id: RequestId, ending: Ending) -> Option<Event> {
+        let request = self.requests.remove(&id)?;
+        if let Some(lane) = request.lane.and_then(|id| self.lanes.by_id.get(&id)).and_then(|slot| slot.lane.as_ref()) {
+            lane.send(ToLane::Cancel(id));
+        }
+        self.totals.cancelled += 1;
+        request.fail(ending.error());
+        Some(Event::Cancelled(id))
+    }
+
+    pub(super) fn models(&self) -> Vec<ModelInfo> {
+        self.catalog.list(|variant| {
+            match self.sched.lane_state(variant) {
+                LaneState::Unloaded => "unloaded",
+                LaneState::Loading => "loading",
+                LaneState::Ready => "loaded",
+                LaneState::Stopping => "stopping",
+                LaneState::Quarantined { .. } => "quarantined",
+            }
+            .to_owned()
+        })
+    }
+
+    pub(super) fn load(&mut self, peer: Peer, model: &str, mut sink: Box<dyn Sink>) {
+        let resolved = match only_admin(peer, "load").and_then(|()| self.catalog.resolve(model)) {
+            Ok(r) => r,
+            Err(error) => {
+                let _ = sink.push(Update::Failed(error));
+                return;
+            }
+        };
+        let (variant, name) = (resolved.variant, resolved.name);
+        self.event(Event::Load(variant));
+        if self.sched.lane_state(variant) != LaneState::Stopping {
+            let why = format!("{name} is not unloaded: it was asked for again in the meantime");
+            self.answer_unloads(variant, &Err(Error::new(Code::Cancelled, why)));
+        }
+        let now = self.clock.now();
+        match self.lanes.by_id.values_mut().find(|l| l.variant == variant && l.phase != Phase::Stopping) {
+            Some(slot) if slot.phase == Phase::Ready => {
+                let _ = sink.push(loaded(slot, now));
+            }
+            Some(slot) => slot.watchers.push(sink),
+            None if self.sched.is_needed(variant) => {
+                let revoked = || Error::new(Code::Cancelled, format!("{name} was unloaded before it was loaded"));
+                let wish =
+                    self.wishes.entry(variant).or_insert_with(|| Wish { watchers: Vec::new(), error: revoked() });
+                wish.watchers.push(sink);
+            }
+            None if self.stop.is_some() => {
+                let _ = sink.push(Update::Failed(Error::new(Code::ShuttingDown, "the daemon is stopping")));
+            }
+            None => {
+                let error = Error::new(Code::ModelLoadFailed, format!("{name} cannot be loaded now: the log says why"));
+                let _ = sink.push(Update::Failed(error));
+            }
+        }
+    }
+
+    pub(super) fn unload(&mut self, peer: Peer, model: &str, reply: Reply<Result<(), Error>>) {
+        match only_admin(peer, "unload").and_then(|()| self.catalog.resolve(model)) {
+            Err(e) => reply(Err(e)),
+            Ok(r) => {
+                self.unload_replies.push((r.variant, reply));
+                self.event(Event::Unload(r.variant));
+                if self.lanes.of(r.variant).is_none() {
+                    self.answer_unloads(r.variant, &Ok(()));
+                }
+            }
+        }
+    }
+
+    pub(super) fn answer_unloads(&mut self, variant: VariantId, answer: &Result<(), Error>) {
+        let (these, others) = std::mem::take(&mut self.unload_replies).into_iter().partition(|(v, _)| *v == variant);
+        self.unload_replies = others;
+        let these: Vec<(VariantId, Reply<Result<(), Error>>)> = these;
+        for (_, reply) in these {
+            reply(answer.clone());
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let excluded: Vec<String> = self.bad_kernels.iter().cloned().collect();
+        let lanes = self.lanes.by_id.values().map(|l| {
+            let info = l.info.as_ref();
+            LaneStatus {
+                model: l.model.clone(),
+                state: match l.phase {
+                    Phase::Preparing | Phase::Loading => "loading",
+                    Phase::Ready => "ready",
+                    Phase::Stopping => "stopping",
+                }
+                .to_owned(),
+                device: info.map_or_else(String::new, |i| i.device.clone()),
+                kernels: info.map_or_else(String::new, |i| i.kernels.clone()),
+                excluded_kernels: excluded.clone(),
+                threads: info.map_or(0, |i| i.threads),
+                pid: l.lane.as_ref().and_then(|l| l.pid()),
+                running: u32::try_from(l.running.len()).unwrap_or(u32::MAX),
+                slots: l.slots,
+                context: l.context,
+                kv_type: l.kv_type,
+                sandbox: info.map_or_else(String::new, |i| i.sandbox.clone()),
+                synthetic: info.is_some_and(|i| i.synthetic),
+                load_ms: info.map_or(0, |i| i.load_ms),
+                progress: l.progress,
+            }
+        });
+        Status {
+            version: crate::VERSION.to_owned(),
+            uptime_s: self.clock.now().since(Time::ZERO).as_secs_f64(),
+            pid: std::process::id(),
+            lanes: lanes.collect(),
+            queued: u32::try_from(self.sched.queued()).unwrap_or(u32::MAX),
+            running: u32::try_from(self.sched.running()).unwrap_or(u32::MAX),
+            totals: self.totals,
+            last_fault: self.last_fault.clone(),
+            memory_available: self.catalog.memory_available(),
+        }
+    }
+
+    /// Tells one client; one that does not listen ends its request.
+    pub(super) fn tell(&mut self, id: RequestId, what: impl FnOnce(&mut Request) -> Result<(), SinkClosed>) {
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        if let Err(closed) = what(request) {
+            self.stop_request(id, closed.into());
+        }
+    }
+
+    pub(super) fn tell_all(
+        &mut self,
+        which: impl Fn(&Request) -> bool,
+        mut what: impl FnMut(&mut Request) -> Result<(), SinkClosed>,
+    ) {
+        let ids: Vec<RequestId> = self.requests.values().filter(|r| which(r)).map(|r| r.id).collect();
+        for id in ids {
+            self.tell(id, &mut what);
+        }
+    }
+}
+
+pub(super) fn tell_failed(watchers: Vec<Box<dyn Sink>>, error: &Error) {
+    for mut watcher in watchers {
+        let _ = watcher.push(Update::Failed(error.clone()));
+    }
+}
+
+pub(super) fn only_admin(peer: Peer, what: &str) -> Result<(), Error> {
+    if peer.admin {
+        return Ok(());
+    }
+    Err(Error::new(
+        Code::Forbidden,
+        format!("only administrators may {what} models: run as root, or join the group named by server.admin_group"),
+    ))
+}
+
+/// What those who asked for a load are told at its end.
+pub(super) fn loaded(slot: &LaneSlot, now: Time) -> Update {
+    let info = slot.info.as_ref();
+    Update::Done(Box::new(Outcome {
+        finish: Finish::Stop,
+        usage: Usage::default(),
+        receipt: Receipt {
+            request: String::new(),
+            model: slot.model.clone(),
+            device: info.map_or_else(String::new, |i| i.device.to_lowercase()),
+            kernels: info.map_or_else(String::new, |i| i.cpu_variant.clone()),
+            threads: info.map_or(0, |i| i.threads),
+            reason: "loaded".to_owned(),
+            queue_s: now.since(slot.asked).as_secs_f64(),
+            prefill_s: 0.0,
+            decode_s: 0.0,
+            prefill_tokens_per_s: 0.0,
+            decode_tokens_per_s: 0.0,
+            retries: 0,
+        },
+    }))
+}

@@ -1,0 +1,230 @@
+//! What lanes tell the service, and what follows from it.
+
+use std::sync::Arc;
+
+use super::api::Update;
+use super::catalog::Prepared;
+use super::clients::{loaded, tell_failed};
+use super::core::{lane_events, Core, Wish};
+use super::lanes::{fault, LaneSlot, Phase};
+use super::requests::Ending;
+use crate::error::{Code, Error};
+use crate::lane::{Finish, FromLane, Gone, LaneId, LaneInfo, RequestId, Step, Usage};
+use crate::sched::Event;
+
+impl Core {
+    /// The model was checked on its own thread: start a process for it, or not.
+    pub(super) fn prepared(&mut self, id: LaneId, prepared: Prepared) {
+        let now = self.clock.now();
+        // It may have been unloaded in the meantime.
+        let Some(slot) = self.lanes.by_id.get_mut(&id).filter(|s| s.phase == Phase::Preparing) else { return };
+        match prepared {
+            Prepared::Ready(config, need) => {
+                slot.need = need;
+                slot.phase = Phase::Loading;
+                slot.slots = config.slots;
+                slot.context = config.n_ctx;
+                slot.kv_type = config.kv_type;
+                slot.armed(now);
+                let events = lane_events(self.tx.clone(), Arc::clone(&slot.backlog.0));
+                slot.lane = Some(self.factory.start(id, *config, events));
+            }
+            Prepared::Blocked(error) => {
+                let Some(slot) = self.retire(id) else { return };
+                log::info!("{error}");
+                self.wishes.insert(slot.variant, Wish { watchers: slot.watchers, error: error.clone() });
+                self.event(Event::LoadBlocked { lane: id, error });
+            }
+            Prepared::Failed(error) => {
+                self.load_failed(id, &error);
+                self.event(Event::LoadFailed { lane: id, error });
+            }
+        }
+    }
+
+    /// The lane will not come up: tell who watched, forget it.
+    pub(super) fn load_failed(&mut self, id: LaneId, error: &Error) {
+        log::error!("{error}");
+        if let Some(slot) = self.retire(id) {
+            tell_failed(slot.watchers, error);
+        }
+    }
+
+    pub(super) fn retire(&mut self, id: LaneId) -> Option<LaneSlot> {
+        let slot = self.lanes.by_id.remove(&id)?;
+        self.answer_unloads(slot.variant, &Ok(()));
+        Some(slot)
+    }
+
+    pub(super) fn said(&mut self, id: LaneId, said: FromLane) {
+        let now = self.clock.now();
+        let Some(slot) = self.lanes.by_id.get_mut(&id) else { return };
+        slot.backlog.leave();
+        if slot.killed() {
+            return;
+        }
+        if !slot.fits(&said) {
+            slot.kill(Gone::Protocol("it spoke out of turn, or of what is not its own".to_owned()), now);
+            return;
+        }
+        slot.heard(now);
+        match said {
+            FromLane::Loading(progress) => {
+                slot.moved(None, now);
+                slot.progress = progress;
+                let variant = slot.variant;
+                slot.watchers.retain_mut(|w| w.push(Update::Loading(progress)).is_ok());
+                self.tell_all(|r| r.variant == variant && r.lane.is_none(), |r| r.loading(progress));
+            }
+            // The first word on it: said before the model, which may be hostile, is read.
+            FromLane::Kernels(variant) => {
+                slot.cpu_variant.get_or_insert(variant);
+            }
+            FromLane::Ready(info) => self.ready(id, *info),
+            FromLane::LoadFailed(error) => {
+                slot.load_failed = true;
+                slot.stopping(now);
+                log::error!("{error}");
+                tell_failed(std::mem::take(&mut slot.watchers), &error);
+                self.last_fault = Some(error.message.clone());
+                self.event(Event::LoadFailed { lane: id, error });
+            }
+            FromLane::Started { id, prompt_tokens, cached_tokens } => {
+                self.tell(id, |r| r.tokenized(prompt_tokens, cached_tokens));
+            }
+            FromLane::Step(step) => {
+                slot.moved(None, now);
+                self.step(step);
+            }
+            FromLane::Done { id: request, result, usage } => {
+                slot.running.retain(|r| *r != request);
+                self.done(id, request, result, usage);
+            }
+            FromLane::Beat { progress } => slot.moved(Some(progress), now),
+            FromLane::Log { level, text } if slot.may_log(now) => {
+                let level = match level {
+                    0 | 1 => log::Level::Error,
+                    2 => log::Level::Warn,
+                    3 => log::Level::Info,
+                    4 => log::Level::Debug,
+                    _ => log::Level::Trace,
+                };
+                log::log!(level, "{}: {text}", slot.model);
+            }
+            FromLane::Hello { .. } => slot.greeted(),
+            // Last words come with the end.
+            FromLane::Log { .. } | FromLane::Fatal(_) => {}
+        }
+    }
+
+    pub(super) fn ready(&mut self, id: LaneId, info: LaneInfo) {
+        let now = self.clock.now();
+        // One that was told to stop while it loaded is on its way out.
+        let Some(slot) = self.lanes.by_id.get_mut(&id).filter(|s| s.phase == Phase::Loading) else { return };
+        log::info!(
+            "{} ready in {} ms: {} {}, {} threads, {}",
+            slot.model,
+            info.load_ms,
+            info.device,
+            info.kernels,
+            info.threads,
+            info.sandbox
+        );
+        if info.synthetic {
+            log::warn!("{} is synthetic: its weights are random, it measures speed and says nothing", slot.model);
+        }
+        self.totals.loads += 1;
+        slot.progress = 1.0;
+        slot.phase = Phase::Ready;
+        slot.context = info.n_ctx;
+        slot.info = Some(info);
+        let update = loaded(slot, now);
+        for mut watcher in std::mem::take(&mut slot.watchers) {
+            let _ = watcher.push(update.clone());
+        }
+        let slots = slot.slots;
+        self.event(Event::LaneReady { lane: id, slots });
+    }
+
+    pub(super) fn step(&mut self, step: Step) {
+        self.totals.steps += 1;
+        self.totals.step_us = self.totals.step_us.saturating_add(step.us);
+        for (id, text) in step.text {
+            self.tell(id, |r| r.text(text));
+        }
+    }
+
+    pub(super) fn done(&mut self, lane: LaneId, id: RequestId, result: Result<Finish, Error>, usage: Usage) {
+        let t = &mut self.totals;
+        t.prompt_tokens += u64::from(usage.prompt_tokens.saturating_sub(usage.cached_tokens));
+        t.cached_tokens += u64::from(usage.cached_tokens);
+        t.completion_tokens += u64::from(usage.completion_tokens);
+        // It is not there if it was cancelled: its client has been told.
+        if let Some(request) = self.requests.remove(&id) {
+            let info = self.lanes.by_id.get(&lane).and_then(|s| s.info.as_ref());
+            match result {
+                Ok(Finish::Cancelled) => {
+                    t.cancelled += 1;
+                    request.fail(Ending::Cancelled.error());
+                }
+                Ok(finish) => {
+                    t.completed += 1;
+                    request.finish(finish, usage, info);
+                }
+                Err(error) => {
+                    t.failed += 1;
+                    request.fail(error);
+                }
+            }
+        }
+        self.event(Event::Finished(id));
+    }
+
+    /// A lane's process is gone. Its requests end here, or go back to the queue if nobody has seen a token of them.
+    pub(super) fn gone(&mut self, id: LaneId, why: &Gone, last_words: Option<&str>) {
+        let Some(slot) = self.lanes.by_id.get_mut(&id) else { return };
+        let expected = *why == Gone::Clean && slot.phase == Phase::Stopping;
+        let load_failed = slot.load_failed;
+        let (error, unloaded) = (fault(&slot.model, why, last_words), unloaded(&slot.model));
+        if !expected {
+            self.totals.worker_faults += 1;
+            log::error!("{}", error.message);
+            self.last_fault = Some(error.message.clone());
+            let illegal = *why == Gone::Signal(nix::sys::signal::Signal::SIGILL as i32);
+            if let Some(kernels) = slot.cpu_variant.take().filter(|_| illegal) {
+                log::error!("the {kernels} kernels use an instruction this CPU does not run: left out from now on");
+                self.bad_kernels.insert(kernels);
+            }
+        }
+        let Some(slot) = self.retire(id) else { return };
+        tell_failed(slot.watchers, if expected { &unloaded } else { &error });
+        let mut retry = Vec::new();
+        for request_id in slot.running {
+            let Some(request) = self.requests.get_mut(&request_id) else { continue };
+            request.lane = None;
+            if !request.answered && request.retries == 0 {
+                request.retries += 1;
+                self.totals.retried += 1;
+                retry.push(request_id);
+            } else if let Some(request) = self.requests.remove(&request_id) {
+                self.totals.failed += 1;
+                request.fail(error.clone());
+            }
+        }
+        if !load_failed {
+            self.event(Event::LaneGone { lane: id, retry, expected, error });
+        }
+    }
+
+    /// For a lane that never had a process.
+    pub(super) fn lane_is_gone(&mut self, id: LaneId) -> Option<Event> {
+        let slot = self.retire(id)?;
+        let error = unloaded(&slot.model);
+        tell_failed(slot.watchers, &error);
+        Some(Event::LaneGone { lane: id, retry: Vec::new(), expected: true, error })
+    }
+}
+
+pub(super) fn unloaded(model: &str) -> Error {
+    Error::new(Code::Cancelled, format!("{model} was unloaded while it loaded"))
+}
