@@ -3,8 +3,9 @@
 
 Each round runs every program once, in turn, so that a noisy machine disturbs all alike; the table shows medians and
 wattlm's ratio to each peer. What is compared: the same GGUF file, the same number of threads, prefill of a prompt of
-about --prompt tokens that no cache has seen, and decoding of --generate tokens after a short prompt, greedy, with
-end-of-generation tokens suppressed. wattlm is timed at the client's end of the socket: from sending the request to
+about --prompt tokens that no cache has seen, and decoding of --generate tokens after that prompt (llama-bench: at that
+depth), greedy, with end-of-generation tokens suppressed. The cache has room for one such request, so that nobody
+attends to what an earlier round left. wattlm is timed at the client's end of the socket: from sending the request to
 the first token (prefill), and from the first token to the last (decode). llama-bench and llama-server report their
 own times. Only the standard library is used.
 
@@ -62,7 +63,7 @@ class Wattlm:
         (models / Path(args.model).name).symlink_to(Path(args.model).resolve())
         config = base / "wattlm.toml"
         config.write_text(
-            f"[models]\ncontext = {args.prompt + args.generate + 512}\nslots = 1\nidle_unload = '0'\n"
+            f"[models]\ncontext = {args.prompt + args.generate + 64}\nslots = 1\nidle_unload = '0'\n"
             f"[cpu]\nthreads = {args.threads}\nprefill_chunk = 512\n"
         )
         self.daemon = subprocess.Popen(
@@ -76,7 +77,8 @@ class Wattlm:
         self.words = args.prompt // 4
         # How many words make the wanted number of tokens, and which tokens end an answer.
         tokens = self.ask(words(self.words, 0), 1)["usage"]["prompt_tokens"]
-        self.words = max(1, round(self.words * args.prompt / tokens))
+        # At most that many: beyond it a second, small chunk would be timed that llama-bench does not have.
+        self.words = max(1, int(0.97 * self.words * args.prompt / tokens))
         self.status = self.get("/wattlm/v1/status")
 
     def get(self, path):
@@ -109,12 +111,11 @@ class Wattlm:
         return {"usage": final["usage"], "wattlm": final["wattlm"], "first": first - start, "rest": last - first}
 
     def run(self, args, round_):
-        long = self.ask(words(self.words, 2 * round_ + 1), 1)
-        short = self.ask(words(2, 2 * round_ + 2), args.generate)
-        new = long["usage"]["prompt_tokens"] - long["usage"]["prompt_tokens_details"]["cached_tokens"]
-        decoded = short["wattlm"]["decode_tokens_per_s"]
-        return {"prefill": new / long["first"], "decode": (short["usage"]["completion_tokens"] - 1) / short["rest"],
-                "decode (in the worker)": decoded}
+        answer = self.ask(words(self.words, round_ + 1), args.generate)
+        usage = answer["usage"]
+        new = usage["prompt_tokens"] - usage["prompt_tokens_details"]["cached_tokens"]
+        return {"prefill": new / answer["first"], "decode": (usage["completion_tokens"] - 1) / answer["rest"],
+                "decode (in the worker)": answer["wattlm"]["decode_tokens_per_s"]}
 
     def close(self):
         self.daemon.terminate()
@@ -129,12 +130,13 @@ class LlamaBench:
 
     def run(self, args, _round):
         base = [*self.command, "-m", args.peer_model, "-t", str(args.threads), "-r", "1", "-o", "json", "-ngl", "0"]
-        out = subprocess.run([*base, "-p", str(args.prompt), "-n", str(args.generate)],
-                             check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
-        result = {}
-        for row in json.loads(out):
-            result["prefill" if row["n_prompt"] else "decode"] = row["avg_ts"]
-        return result
+
+        def speed(*test):
+            out = subprocess.run([*base, *test], check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+            return json.loads(out)[0]["avg_ts"]
+
+        return {"prefill": speed("-p", str(args.prompt), "-n", "0"),
+                "decode": speed("-p", "0", "-n", str(args.generate), "-d", str(args.prompt))}
 
     def close(self):
         pass
@@ -148,7 +150,7 @@ class LlamaServer:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
         command = [*shlex.split(args.llama_server), "-m", args.peer_model, "-t", str(args.threads), "-np", "1",
-                   "-c", str(args.prompt + args.generate + 512), "--host", "127.0.0.1", "--port", str(self.port)]
+                   "-c", str(args.prompt + args.generate + 64), "--host", "127.0.0.1", "--port", str(self.port)]
         self.server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         while True:
             try:
@@ -170,9 +172,8 @@ class LlamaServer:
                                                  "cache_prompt": False, "ignore_eos": True})["timings"]
 
     def run(self, args, round_):
-        long = self.ask(words(args.words, 2 * round_ + 1), 1)
-        short = self.ask(words(2, 2 * round_ + 2), args.generate)
-        return {"prefill": long["prompt_per_second"], "decode": short["predicted_per_second"]}
+        timings = self.ask(words(args.words, round_ + 1), args.generate)
+        return {"prefill": timings["prompt_per_second"], "decode": timings["predicted_per_second"]}
 
     def close(self):
         self.server.terminate()
