@@ -48,7 +48,10 @@ impl Current {
         super::set_log_level(&self.config);
         // Fails only when the server has ended.
         let _ = self.server.send(server_config(&self.config));
-        self.service.reload(self.config.clone());
+        let (done, wait) = std::sync::mpsc::channel();
+        // Fails only when the service has ended; so does the wait.
+        self.service.reload(self.config.clone(), Box::new(move |()| drop(done.send(()))));
+        let _ = wait.recv();
         log::info!("configuration reloaded: {} changes", changes.len());
     }
 }

@@ -1,7 +1,7 @@
 //! The models that can be asked for, and what must hold before one is loaded.
 //!
-//! Binds registry and configuration. [`Catalog::prepare`] returns the slow part (digest, memory) as a closure, which
-//! the service runs on a thread of its own.
+//! Binds registry and configuration. [`Catalog::verify`] returns the slow part, the digest, as a closure, which the
+//! service runs on a thread of its own.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -38,13 +38,14 @@ pub(super) struct Resolved {
     pub max_tokens: u32,
 }
 
-/// What the loaded lanes hold, as predicted.
+/// What the other lanes hold, as predicted.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Held {
-    /// Weights in the page cache: the kernel counts them as available, the lanes need them.
-    pub mapped: u64,
-    /// What would come free without the lanes.
-    pub anonymous: u64,
+    /// Bytes that the kernel counts as available and that lanes need: weights in the page cache, and all of a lane
+    /// that is still loading.
+    pub taken: u64,
+    /// Bytes that are not available and would be without the lanes.
+    pub freeable: u64,
 }
 
 pub(super) struct Catalog {
@@ -180,55 +181,54 @@ impl Catalog {
         memory::available(Path::new("/")).map_or(0, |a| a.bytes)
     }
 
-    /// Checks a model's digest and memory and says what its lane is started with. The closure is slow (it may read the
-    /// whole file) and runs elsewhere.
-    pub fn prepare(
-        &self,
-        id: VariantId,
-        bad_kernels: &BTreeSet<String>,
-        held: Held,
-    ) -> Box<dyn FnOnce() -> Prepared + Send> {
-        let found = self.registry.variant(id).and_then(|v| Some((v, v.facts.as_ref().ok()?)));
-        let Some((variant, facts)) = found else {
-            let error = Error::new(Code::ModelLoadFailed, format!("{}: its file is gone", self.name(id)));
-            return Box::new(move || Prepared::Failed(error));
+    /// Compares a model's file with its digest. The closure is slow (it may read the whole file) and runs elsewhere.
+    pub fn verify(&self, id: VariantId) -> Box<dyn FnOnce() -> Result<(), Error> + Send> {
+        let Some(variant) = self.registry.variant(id) else {
+            let error = self.gone(id);
+            return Box::new(move || Err(error));
         };
+        let (digests, path) = (Arc::clone(&self.digests), variant.path.clone());
+        let require = self.config.models.require_digest;
+        Box::new(move || digests.verify(&path, require, &mut |_| true).map(drop))
+    }
+
+    /// Says what a verified model's lane is started with, if it fits beside what is loaded and what is being loaded.
+    pub fn admit(&self, id: VariantId, bad_kernels: &BTreeSet<String>, held: Held) -> Prepared {
+        let found = self.registry.variant(id).and_then(|v| Some((v, v.facts.as_ref().ok()?)));
+        let Some((variant, facts)) = found else { return Prepared::Failed(self.gone(id)) };
         let lane = LaneConfig { excluded_cpu_variants: bad_kernels.iter().cloned().collect(), ..self.lane(variant) };
-        let (name, shape) = (variant.full_name(), facts.shape.clone());
+        let name = variant.full_name();
+        let mut available = match memory::available(Path::new("/")) {
+            Ok(available) => available,
+            Err(e) => {
+                log::warn!("cannot tell how much memory is available ({e}): {name} is loaded unchecked");
+                return Prepared::Ready(Box::new(lane), Need::default());
+            }
+        };
+        available.bytes = available.bytes.saturating_sub(self.config.models.memory_reserve.0);
         let siblings: Vec<_> = self
             .registry
             .variants()
             .filter(|v| v.model == variant.model && v.id != id)
-            .filter_map(|v| Some((v.full_name(), v.facts.as_ref().ok()?.shape.clone())))
+            .filter_map(|v| Some((v.full_name(), &v.facts.as_ref().ok()?.shape)))
             .collect();
-        let digests = Arc::clone(&self.digests);
-        let (require, reserve) = (self.config.models.require_digest, self.config.models.memory_reserve.0);
-        Box::new(move || {
-            if let Err(error) = digests.verify(&lane.model, require, &mut |_| true) {
-                return Prepared::Failed(error);
-            }
-            let mut available = match memory::available(Path::new("/")) {
-                Ok(available) => available,
-                Err(e) => {
-                    log::warn!("cannot tell how much memory is available ({e}): {name} is loaded unchecked");
-                    return Prepared::Ready(Box::new(lane), Need::default());
-                }
-            };
-            available.bytes = available.bytes.saturating_sub(reserve);
-            let (wanted, cpu) = (Wanted::of(&lane), CpuKind::host());
-            let others: Vec<_> = siblings.iter().map(|(name, shape)| Other { name, shape }).collect();
-            match fit::check(&name, &shape, &wanted, cpu, &available, held.mapped, &others) {
-                Ok(need) => Prepared::Ready(Box::new(lane), need),
-                // Letting others go is worth it only where it helps.
-                Err(error) => {
-                    let alone = available.bytes.saturating_add(held.anonymous);
-                    match fit::predict(&shape, &wanted, cpu).total() <= alone && held.anonymous + held.mapped > 0 {
-                        true => Prepared::Blocked(error),
-                        false => Prepared::Failed(error),
-                    }
+        let others: Vec<_> = siblings.iter().map(|(name, shape)| Other { name, shape }).collect();
+        let (wanted, cpu) = (Wanted::of(&lane), CpuKind::host());
+        match fit::check(&name, &facts.shape, &wanted, cpu, &available, held.taken, &others) {
+            Ok(need) => Prepared::Ready(Box::new(lane), need),
+            // Letting others go is worth it only where it helps.
+            Err(error) => {
+                let alone = available.bytes.saturating_add(held.freeable);
+                match fit::predict(&facts.shape, &wanted, cpu).total() <= alone && held.freeable + held.taken > 0 {
+                    true => Prepared::Blocked(error),
+                    false => Prepared::Failed(error),
                 }
             }
-        })
+        }
+    }
+
+    fn gone(&self, id: VariantId) -> Error {
+        Error::new(Code::ModelLoadFailed, format!("{}: its file is gone", self.name(id)))
     }
 
     /// What a lane of this variant is started with.

@@ -149,14 +149,15 @@ impl Core {
             Msg::Status(reply) => reply(self.status()),
             Msg::Lane(id, LaneEvent::Said(said)) => self.said(id, said),
             Msg::Lane(id, LaneEvent::Gone { why, last_words }) => self.gone(id, &why, last_words.as_deref()),
-            Msg::Prepared(id, prepared) => self.prepared(id, *prepared),
-            Msg::Reload(config) => {
+            Msg::Verified(id, verified) => self.verified(id, verified),
+            Msg::Reload(config, done) => {
                 let limits = config.limits();
                 self.catalog.reload(*config);
                 for variant in self.lanes.by_id.values().map(|l| l.variant).collect::<Vec<_>>() {
                     self.event(Event::IdleUnload { variant, after: self.catalog.idle_unload(variant) });
                 }
                 self.event(Event::Limits(limits));
+                done(());
             }
             Msg::ShutDown { grace } => {
                 self.stop.get_or_insert(self.clock.now() + grace);
@@ -193,10 +194,10 @@ impl Core {
                 slot.watchers = self.wishes.remove(&variant).map_or_else(Vec::new, |w| w.watchers);
                 self.lanes.by_id.insert(lane, slot);
                 let tx = self.tx.clone();
-                let prepare = self.catalog.prepare(variant, &self.bad_kernels, self.lanes.held());
-                let thread = std::thread::Builder::new().name("prepare".into()).spawn(move || {
+                let verify = self.catalog.verify(variant);
+                let thread = std::thread::Builder::new().name("verify".into()).spawn(move || {
                     // Fails only after the service has ended.
-                    let _ = tx.send(Msg::Prepared(lane, Box::new(prepare())));
+                    let _ = tx.send(Msg::Verified(lane, verify()));
                 });
                 Some(match thread {
                     Ok(_) => Event::IdleUnload { variant, after: self.catalog.idle_unload(variant) },

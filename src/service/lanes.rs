@@ -243,11 +243,18 @@ impl Lanes {
 
     /// What the lanes hold, as predicted.
     pub fn held(&self) -> Held {
-        let needs = self.by_id.values().map(|l| l.need);
-        needs.fold(Held::default(), |held, need| Held {
-            mapped: held.mapped.saturating_add(need.mapped),
-            anonymous: held.anonymous.saturating_add(need.total() - need.mapped),
-        })
+        let mut held = Held::default();
+        for lane in self.by_id.values() {
+            let Need { mapped, .. } = lane.need;
+            let (taken, freeable) = match lane.phase {
+                Phase::Preparing => (0, 0),
+                Phase::Loading => (lane.need.total(), 0),
+                Phase::Ready | Phase::Stopping => (mapped, lane.need.total() - mapped),
+            };
+            held.taken = held.taken.saturating_add(taken);
+            held.freeable = held.freeable.saturating_add(freeable);
+        }
+        held
     }
 
     pub fn of(&self, variant: VariantId) -> Option<&LaneSlot> {

@@ -1,9 +1,9 @@
 //! Binds scheduler, models and lanes: the one place that performs actions.
 //!
 //! The service is a thread with an inbox. Its users (`server`, later `capi`) hold a [`Handle`], put messages in, and
-//! get updates through the [`Sink`] of each request. The thread never waits for a client, a lane or a file: clients
-//! have bounded buffers, lanes have their own threads, and a model is checked on a thread of its own before it loads.
-//! With nothing to do it sleeps without a timer.
+//! get updates through the [`Sink`] of each request. The thread never waits for a client or a lane: clients have
+//! bounded buffers, lanes have their own threads. Of files it reads the kernel's, and the headers of new models when it
+//! is told to reload; a model's digest is compared on a thread of its own. With nothing to do it sleeps without a timer.
 //!
 //! What always holds: every request gets exactly one last update, whatever its worker does; a worker can neither
 //! answer another lane's requests nor hold up the thread.
@@ -45,8 +45,8 @@ enum Msg {
     Unload { peer: Peer, model: String, reply: Reply<Result<(), Error>> },
     Status(Reply<Status>),
     Lane(LaneId, LaneEvent),
-    Prepared(LaneId, Box<catalog::Prepared>),
-    Reload(Box<Config>),
+    Verified(LaneId, Result<(), Error>),
+    Reload(Box<Config>, Reply<()>),
     ShutDown { grace: Duration },
 }
 
@@ -103,9 +103,10 @@ impl Handle {
         self.tell(Msg::Status(reply));
     }
 
-    /// Replaces the configuration and scans the model folders again. Running lanes keep what they were started with.
-    pub fn reload(&self, config: Config) {
-        self.tell(Msg::Reload(Box::new(config)));
+    /// Replaces the configuration and scans the model folders again; the reply comes when that is done. Running lanes
+    /// keep what they were started with.
+    pub fn reload(&self, config: Config, reply: Reply<()>) {
+        self.tell(Msg::Reload(Box::new(config), reply));
     }
 
     /// Ends the service: queued requests are refused, running ones get `grace` to end, then everything is stopped.
@@ -139,7 +140,8 @@ impl Service {
     /// Where the system gives no thread.
     pub fn start(config: Config, factory: Box<dyn LaneFactory>) -> std::io::Result<Service> {
         let (tx, rx) = channel();
-        // Ids stay unique across restarts, so that a log line or a late DELETE never means another request.
+        // Ids of one run do not come again in the next, unless the clock is set back meanwhile, so that a log line or a
+        // late DELETE means one request.
         let next_id = Arc::new(AtomicU64::new(crate::clock::unix_seconds() << 20));
         let handle = Handle { tx: tx.clone(), next_id };
         let thread = thread::Builder::new()

@@ -13,11 +13,16 @@ use crate::lane::{Finish, FromLane, Gone, LaneId, LaneInfo, RequestId, Step, Usa
 use crate::sched::Event;
 
 impl Core {
-    /// The model was checked on its own thread: start a process for it, or not.
-    pub(super) fn prepared(&mut self, id: LaneId, prepared: Prepared) {
+    /// The model's digest was checked on a thread of its own: start a process for it, or not.
+    pub(super) fn verified(&mut self, id: LaneId, verified: Result<(), Error>) {
         let now = self.clock.now();
+        let held = self.lanes.held();
         // It may have been unloaded in the meantime.
         let Some(slot) = self.lanes.by_id.get_mut(&id).filter(|s| s.phase == Phase::Preparing) else { return };
+        let prepared = match verified {
+            Ok(()) => self.catalog.admit(slot.variant, &self.bad_kernels, held),
+            Err(error) => Prepared::Failed(error),
+        };
         match prepared {
             Prepared::Ready(config, need) => {
                 slot.need = need;
