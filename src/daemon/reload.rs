@@ -50,7 +50,12 @@ impl Current {
         let _ = self.server.send(server_config(&self.config));
         let (done, wait) = std::sync::mpsc::channel();
         // Fails only when the service has ended; so does the wait.
-        self.service.reload(self.config.clone(), Box::new(move |()| drop(done.send(()))));
+        self.service.reload(
+            self.config.clone(),
+            Box::new(move |()| {
+                let _ = done.send(());
+            }),
+        );
         let _ = wait.recv();
         log::info!("configuration reloaded: {} changes", changes.len());
     }
