@@ -81,9 +81,10 @@ impl Core {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            let late = due.map_or(Duration::ZERO, |due| woken.since(due)) + self.clock.now().since(woken);
+            let now = self.clock.now();
+            let late = due.map_or(Duration::ZERO, |due| woken.since(due)) + now.since(woken);
             if late >= LATE {
-                self.lanes.excuse(late);
+                self.lanes.excuse(late, now);
             }
             self.timers();
         }

@@ -33,6 +33,9 @@ const REAP: Duration = Duration::from_secs(10);
 const LOG_LINES: u32 = 100;
 const LOG_TIME: Duration = Duration::from_secs(60);
 
+/// Once the watch runs again after it was held up, the threads that read from the workers get this long to catch up.
+const LISTEN: Duration = Duration::from_millis(300);
+
 /// A lane that was told to quit and has nothing to do is gone in milliseconds; freeing gigabytes takes longer.
 const QUIT: Duration = Duration::from_secs(10);
 
@@ -209,17 +212,22 @@ impl LaneSlot {
 #[derive(Default)]
 pub(super) struct Lanes {
     pub by_id: BTreeMap<LaneId, LaneSlot>,
+    /// Nobody is blamed before this: the watch was held up, and what was said meanwhile is only now being read.
+    listening: Time,
 }
 
 impl Lanes {
     pub fn next_watch(&self, heartbeat: Duration, stall: Duration) -> Option<Time> {
-        self.by_id.values().filter_map(|l| l.due(heartbeat, stall)).map(|(t, _)| t).min()
+        self.by_id.values().filter_map(|l| l.due(heartbeat, stall)).map(|(t, _)| t.max(self.listening)).min()
     }
 
     /// Kills what is overdue; its [`Gone`] follows. Returns the lanes that were killed long ago and whose end the
     /// kernel does not tell: their owner must go on without it.
     pub fn watch(&mut self, heartbeat: Duration, stall: Duration, now: Time) -> Vec<LaneId> {
         let mut unreaped = Vec::new();
+        if now < self.listening {
+            return unreaped;
+        }
         for (id, slot) in &mut self.by_id {
             match slot.due(heartbeat, stall).filter(|(t, _)| *t <= now) {
                 None => {}
@@ -234,7 +242,8 @@ impl Lanes {
     }
 
     /// The watch itself was held up for so long, and could not hear: that is nobody else's fault.
-    pub fn excuse(&mut self, late: Duration) {
+    pub fn excuse(&mut self, late: Duration, now: Time) {
+        self.listening = now + LISTEN;
         for slot in self.by_id.values_mut() {
             slot.heard = slot.heard + late;
             slot.moved = slot.moved + late;
