@@ -202,7 +202,8 @@ fn requests_run_side_by_side_and_classes_are_ordered() {
     for (n, class) in ["background", "standard", "interactive"].into_iter().enumerate() {
         let (asker, done) = (client.clone(), done.clone());
         askers.push(std::thread::spawn(move || {
-            let mut body = long(4);
+            // Long enough that the order in which threads wake cannot be mistaken for the order of the ends.
+            let mut body = long(400);
             body["wattlm"] = json!({"class": class});
             asker.json("POST", "/v1/completions", Some(&body)).unwrap();
             done.send(class).unwrap();
