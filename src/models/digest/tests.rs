@@ -1,3 +1,5 @@
+//! Tests of digests: mismatches, the remembered state, adding a model.
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of the memory prediction against values computed by hand, and of its ways out.
+
 use super::*;
 
 const MIB: u64 = 1 << 20;

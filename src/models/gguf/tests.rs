@@ -1,3 +1,5 @@
+//! Tests of the header reader with headers that lie about everything.
+
 use std::io::Cursor;
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Tests of names, variants and what a scan leaves out.
+
 use std::os::unix::fs::symlink;
 
 use super::*;
