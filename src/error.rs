@@ -72,6 +72,8 @@ codes! {
     DeadlineExceeded = 204, "deadline_exceeded", 504, "timeout_error";
     /// The daemon is stopping.
     ShuttingDown = 205, "shutting_down", 503, "overloaded_error";
+    /// An energy budget is used up; the message says which, what is left of it and when there is more.
+    BudgetExhausted = 206, "budget_exhausted", 429, "rate_limit_error";
 
     // 3xx: something broke on our side.
     /// The model could not be loaded.

@@ -2,7 +2,8 @@
 //!
 //! One daemon owns the quantized model for every app on the device. See `docs/architecture.md` for the floors of
 //! the house; a module uses only the modules of the floors below it. From top to bottom: [`cli`] · [`server`] ·
-//! [`client`] · [`service`] · [`worker`] · `engine` · [`sched`] · [`models`] · [`config`] · [`lane`] ·
+//! [`client`] · [`service`] · [`worker`] · `engine` · [`sched`] · [`energy`],
+//! [`signals`], [`models`] · [`config`] · [`lane`] ·
 //! [`units`], [`clock`], [`error`].
 
 /// This crate's version, as in `Cargo.toml`.
@@ -11,10 +12,12 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub mod clock;
 #[cfg(all(feature = "daemon", feature = "engine"))]
 pub mod daemon;
+pub mod energy;
 pub mod error;
 pub mod lane;
 pub mod models;
 pub mod sched;
+pub mod signals;
 pub mod units;
 
 #[cfg(feature = "daemon")]

@@ -134,6 +134,7 @@ fn job(prompt: &str) -> Job {
         stop: Vec::new(),
         max_tokens: Some(24),
         strict: true,
+        allowance_us: None,
     }
 }
 
@@ -483,7 +484,7 @@ fn threads_change_while_it_runs() {
     let mut n = 0;
     let answers = engine.collect(&[id], |_| {
         n += 1;
-        to.send(ToLane::SetThreads(1 + n % 3)).unwrap();
+        to.send(ToLane::Pace(Pace { threads: 1 + n % 3, duty: 1000, chunk: 512 })).unwrap();
     });
     assert!(matches!(answers[0].finish(), Finish::Length | Finish::Stop));
 }

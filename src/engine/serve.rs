@@ -141,7 +141,8 @@ impl Server {
                     self.done(id, Ok(Finish::Cancelled), Usage::default());
                 }
             }
-            ToLane::SetThreads(n) => self.threads.set(n, &mut self.context),
+            ToLane::Pace(pace) => self.threads.set(pace.threads, &mut self.context),
+            ToLane::Allow { .. } => {}
             // The mailbox has noted it; a second `Load` has no meaning.
             ToLane::Quit | ToLane::Load(_) => {}
         }

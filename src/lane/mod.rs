@@ -107,6 +107,20 @@ pub struct Job {
     pub max_tokens: Option<u32>,
     /// The client named `max_tokens`: a prompt that leaves no room for them is refused. Else what fits is generated.
     pub strict: bool,
+    /// It ends with [`Finish::Budget`] before the step after which it would have used this much of the lane's CPU time
+    /// in microseconds. `None`: it is not bounded.
+    pub allowance_us: Option<u64>,
+}
+
+/// How hard a lane works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Threads, at most [`LaneConfig::threads`]. At least 1.
+    pub threads: u32,
+    /// Share of the time in which it computes, in thousandths: it pauses after each step. 1 to 1000.
+    pub duty: u32,
+    /// Largest prefill chunk, at most [`LaneConfig::prefill_chunk`]: bounds how long it draws power in one go.
+    pub chunk: u32,
 }
 
 /// Element type of the key-value cache.
@@ -181,8 +195,15 @@ pub enum ToLane {
     Start(Box<Job>),
     /// End this request within one step. Answered by `Done` with [`Finish::Cancelled`], unless it ended before.
     Cancel(RequestId),
-    /// Use this many threads from the next step on.
-    SetThreads(u32),
+    /// Work like this from the next step on.
+    Pace(Pace),
+    /// From now on this request may use so much CPU time in all, as [`Job::allowance_us`].
+    Allow {
+        /// Which.
+        id: RequestId,
+        /// Microseconds of CPU time since its start.
+        cpu_us: u64,
+    },
     /// End everything and exit.
     Quit,
 }
@@ -224,6 +245,8 @@ pub enum Finish {
     Stop,
     /// `max_tokens` or the context was reached.
     Length,
+    /// Its energy was used up: `max_joules`, or a budget. Clients see `length`; the receipt says why.
+    Budget,
     /// It was cancelled.
     Cancelled,
 }
@@ -261,6 +284,8 @@ pub struct StepPart {
 pub struct Step {
     /// Duration in microseconds.
     pub us: u64,
+    /// CPU time that the lane's process used since the step before, or since it became busy, in microseconds.
+    pub cpu_us: u64,
     /// Who took part.
     pub parts: Vec<StepPart>,
     /// Text to send on, whole UTF-8 characters only.

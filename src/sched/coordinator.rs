@@ -96,7 +96,7 @@ impl Sched {
             }
             Event::Load(variant) => self.load(variant),
             Event::Unload(variant) => self.unload(variant),
-            Event::Tick => {}
+            Event::Spent { .. } | Event::Power { .. } | Event::Signals(_) | Event::Tick => {}
             Event::IdleUnload { variant, after } => self.lanes.entry(variant).idle_unload = Some(after),
             Event::Limits(limits) => self.limits = limits,
             Event::ShutDown => self.shut_down(&mut out),

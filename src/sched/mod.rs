@@ -26,7 +26,9 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::error::Error;
-use crate::lane::{LaneId, RequestId, Tenant};
+use crate::lane::{LaneId, Pace, RequestId, Tenant};
+use crate::signals::Signals;
+use crate::units::{Microjoules, Microwatts};
 
 /// Which variant of which model: an index into the registry, stable while the daemon runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -113,6 +115,24 @@ pub enum Event {
     /// Somebody wants this variant's lane gone as soon as its requests have ended: those that run and those that
     /// wait. What arrives later loads it again, so that the lane goes even under constant load. A `Load` revokes it.
     Unload(VariantId),
+    /// A running request used this much energy, or, corrected by measurement, less than was said before.
+    Spent {
+        /// Which.
+        id: RequestId,
+        /// More.
+        more: Microjoules,
+        /// Less.
+        less: Microjoules,
+    },
+    /// The device drew this much on average over the time that ended now.
+    Power {
+        /// So much.
+        draw: Microwatts,
+        /// For so long.
+        span: Duration,
+    },
+    /// What the device says of its supply and its heat.
+    Signals(Signals),
     /// The time of [`Sched::next_timeout`] has come.
     Tick,
     /// From now on this variant's idle lane is let go after `after` (`None`: never) and not after
@@ -158,6 +178,20 @@ pub enum Action {
     },
     /// Stop a running request: its deadline has passed. `Finished` follows.
     Expire(RequestId),
+    /// A running request may use so much energy in all, from its start. Beyond it is ended, and its answer ends there.
+    Allow {
+        /// Which.
+        id: RequestId,
+        /// So much.
+        energy: Microjoules,
+    },
+    /// A lane shall work like this.
+    Pace {
+        /// Which.
+        lane: LaneId,
+        /// How.
+        pace: Pace,
+    },
 }
 
 /// What bounds the queue and the lanes.

@@ -307,6 +307,7 @@ impl World {
                     assert!(error.code != Code::QueueFull || error.retry_after >= Some(Duration::from_secs(1)));
                     self.change(*id, State::Ended);
                 }
+                Action::Allow { .. } | Action::Pace { .. } => {}
                 Action::Expire(id) => {
                     let known = self.requests.get_mut(id).expect("a known request");
                     assert!(

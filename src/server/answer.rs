@@ -149,7 +149,7 @@ pub(super) fn event(value: &Value) -> String {
 fn finish_reason(finish: Finish) -> &'static str {
     match finish {
         Finish::Stop | Finish::Cancelled => "stop",
-        Finish::Length => "length",
+        Finish::Length | Finish::Budget => "length",
     }
 }
 

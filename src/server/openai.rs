@@ -147,6 +147,7 @@ impl Body {
                 max_tokens: max_tokens(self.max_tokens, self.max_completion_tokens)?,
                 class: extension.class.unwrap_or_default(),
                 deadline: extension.deadline_ms.map(Duration::from_millis),
+                max_joules: None,
             },
             stream,
             include_usage,

@@ -16,7 +16,7 @@ use super::*;
 use crate::client::{Client, Delta, LoadProgress};
 use crate::error::Code;
 use crate::lane::{Finish, Prompt, Usage};
-use crate::service::{Outcome, Receipt, SinkClosed, Totals, Update, VariantInfo};
+use crate::service::{EnergyReceipt, Outcome, Receipt, SinkClosed, Totals, Update, VariantInfo};
 
 /// What the server asked its service.
 enum Asked {
@@ -193,6 +193,7 @@ fn outcome(finish: Finish) -> Box<Outcome> {
             prefill_tokens_per_s: 0.0,
             decode_tokens_per_s: 0.0,
             retries: 0,
+            energy: EnergyReceipt::nothing(),
         },
     })
 }

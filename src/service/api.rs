@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::energy::{Quality, Scope};
 use crate::error::Error;
 use crate::lane::{Finish, KvType, Prompt, RequestId, Sampling, Usage};
 use crate::sched::Class;
+use crate::units::Microjoules;
 
 /// Who asks, as the kernel says (`SO_PEERCRED`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +44,8 @@ pub struct Generate {
     pub class: Class,
     /// The answer must be complete after this long, or the request ends with `deadline_exceeded`.
     pub deadline: Option<Duration>,
+    /// It may use this much energy; then it ends with `length`, and its receipt says so.
+    pub max_joules: Option<Microjoules>,
 }
 
 /// What a client learns of its request, in order. Exactly one [`Update::Done`] or [`Update::Failed`] comes last.
@@ -104,6 +108,55 @@ pub struct Receipt {
     pub decode_tokens_per_s: f64,
     /// Times it was started again after a worker fault: 0 or 1.
     pub retries: u32,
+    /// What it used.
+    pub energy: EnergyReceipt,
+}
+
+/// The energy of one request, in joules, rounded: a client sees what it used and not what others did meanwhile.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EnergyReceipt {
+    /// All that it is charged: `wake` + `prefill` + `decode`. Idle draw is not in it.
+    pub joules: f64,
+    /// Half the width of the interval around `joules` that holds the truth in 95 of 100 cases.
+    pub error: f64,
+    /// Of `joules`: bringing the model up, where this request woke it.
+    pub wake: f64,
+    /// Of `joules`: the prompt.
+    pub prefill: f64,
+    /// Of `joules`: the answer.
+    pub decode: f64,
+    /// What the device would have used without it in the time in which it ran, shared by those that ran. Not in
+    /// `joules`.
+    pub idle: f64,
+    /// `joules` less `wake`, for each token of the answer; 0 where there is none.
+    pub joules_per_token: f64,
+    /// `measured` where all of it was.
+    pub quality: Quality,
+    /// What the meter sees.
+    pub scope: Scope,
+    /// The meter, such as `rapl:package-0`; `model` where there is none.
+    pub source: String,
+    /// Why it ended early, where its energy was the reason.
+    pub limit: Option<String>,
+}
+
+impl EnergyReceipt {
+    /// Of something that used nothing that was metered.
+    pub fn nothing() -> EnergyReceipt {
+        EnergyReceipt {
+            joules: 0.0,
+            error: 0.0,
+            wake: 0.0,
+            prefill: 0.0,
+            decode: 0.0,
+            idle: 0.0,
+            joules_per_token: 0.0,
+            quality: Quality::Estimated,
+            scope: Scope::Board,
+            source: "model".to_owned(),
+            limit: None,
+        }
+    }
 }
 
 /// Where a request's updates go.

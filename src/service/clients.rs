@@ -1,6 +1,8 @@
 //! What clients ask of the service, and what they are told.
 
-use super::api::{Generate, LaneStatus, ModelInfo, Outcome, Peer, Receipt, Sink, SinkClosed, Status, Update};
+use super::api::{
+    EnergyReceipt, Generate, LaneStatus, ModelInfo, Outcome, Peer, Receipt, Sink, SinkClosed, Status, Update,
+};
 use super::core::{Core, Wish};
 use super::lanes::{LaneSlot, Phase};
 use super::requests::{Ending, Request};
@@ -242,6 +244,7 @@ pub(super) fn loaded(slot: &LaneSlot, now: Time) -> Update {
             prefill_tokens_per_s: 0.0,
             decode_tokens_per_s: 0.0,
             retries: 0,
+            energy: EnergyReceipt::nothing(),
         },
     }))
 }

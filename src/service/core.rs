@@ -244,6 +244,13 @@ impl Core {
                 None
             }
             Action::Expire(id) => self.end_request(id, Ending::Expired),
+            Action::Allow { .. } => None,
+            Action::Pace { lane, pace } => {
+                if let Some(l) = self.lanes.by_id.get(&lane).and_then(|slot| slot.lane.as_ref()) {
+                    l.send(ToLane::Pace(pace));
+                }
+                None
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::clock::Time;
 use crate::error::{Code, Error};
 use crate::lane::{Finish, Job, LaneId, LaneInfo, RequestId, Tenant, Usage};
 use crate::sched::VariantId;
-use crate::service::api::{request_name, Generate, Outcome, Peer, Receipt, Sink, SinkClosed, Update};
+use crate::service::api::{request_name, EnergyReceipt, Generate, Outcome, Peer, Receipt, Sink, SinkClosed, Update};
 
 /// Why a request ends before its answer does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +80,7 @@ impl Request {
             stop: self.spec.stop.clone(),
             max_tokens: self.spec.max_tokens.or(Some(self.default_max_tokens)),
             strict: self.spec.max_tokens.is_some(),
+            allowance_us: None,
         }
     }
 
@@ -126,6 +127,7 @@ impl Request {
             prefill_tokens_per_s: rate(usage.prompt_tokens.saturating_sub(usage.cached_tokens), usage.prefill_us),
             decode_tokens_per_s: rate(usage.completion_tokens.saturating_sub(1), usage.decode_us),
             retries: self.retries,
+            energy: EnergyReceipt::nothing(),
         }
     }
 }

@@ -169,6 +169,7 @@ impl Stage {
             max_tokens: None,
             class: Class::Standard,
             deadline: None,
+            max_joules: None,
         };
         (self.handle.generate(ROOT, request, Box::new(Collector(tx))), rx)
     }
@@ -206,7 +207,7 @@ impl Drop for Stage {
 
 fn text(id: RequestId, text: &str) -> FromLane {
     let part = StepPart { id, prefill: 0, decode: 1, context: 1 };
-    FromLane::Step(Step { us: u64::MAX, parts: vec![part], text: vec![(id, text.into())] })
+    FromLane::Step(Step { us: u64::MAX, cpu_us: 0, parts: vec![part], text: vec![(id, text.into())] })
 }
 
 #[test]

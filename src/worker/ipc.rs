@@ -88,6 +88,7 @@ mod tests {
             stop: vec!["\n".into()],
             max_tokens: Some(5),
             strict: true,
+            allowance_us: None,
         }))
     }
 

@@ -42,8 +42,9 @@ pub(super) fn vet(msg: FromLane) -> FromLane {
         },
         FromLane::Step(mut step) => {
             step.us = step.us.min(MICROSECONDS);
+            step.cpu_us = step.cpu_us.min(MICROSECONDS);
             if step.parts.len() > SLOTS || step.text.len() > SLOTS {
-                step = Step { us: step.us, ..Step::default() };
+                step = Step { us: step.us, cpu_us: step.cpu_us, ..Step::default() };
             }
             FromLane::Step(step)
         }
