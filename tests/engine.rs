@@ -14,8 +14,8 @@ use std::time::Duration;
 use wattlm::engine::{run, Hooks};
 use wattlm::error::{Code, Error};
 use wattlm::lane::{
-    Finish, FromLane, Job, KvType, LaneConfig, LaneInfo, Message, Prompt, RequestId, Sampling, Step, Tenant, ToLane,
-    Usage,
+    Finish, FromLane, Job, KvType, LaneConfig, LaneInfo, Message, Pace, Prompt, RequestId, Sampling, Step, Tenant,
+    ToLane, Usage,
 };
 
 /// Longer than any step of a test; shorter than a person's patience.
