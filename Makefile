@@ -12,7 +12,7 @@ MODELS     ?= $(wildcard models/demo/wattlm-demo-*.gguf)
 INSTALL_ENV = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' SYSCONFDIR='$(SYSCONFDIR)' BUILD_DIR='$(BUILD_DIR)' MODELS='$(MODELS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint check-units bench install uninstall clean
+.PHONY: help setup build demo test lint check-units bench bench-energy install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 21
@@ -37,6 +37,9 @@ check-units: ## check the systemd units and their exposure
 
 bench: build ## measure against llama-bench (see benches/)
 	@scripts/bench
+
+bench-energy: build ## measure the energy account against a plant; BENCH_ENERGY="sum --seconds 60"
+	@scripts/bench-energy $(BENCH_ENERGY)
 
 install: ## install what `make build` built; DESTDIR, PREFIX (/usr/local), SYSCONFDIR, MODELS
 	@$(INSTALL_ENV) scripts/install

@@ -2,6 +2,10 @@
 //! folder, and stopped when the test ends.
 #![allow(dead_code)]
 
+pub mod bed;
+pub mod measure;
+pub mod plant;
+
 use std::fs;
 use std::io::Read;
 use std::os::unix::net::UnixDatagram;
