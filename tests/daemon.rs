@@ -3,8 +3,11 @@
 mod common;
 
 use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use common::{eventually, Daemon};
@@ -190,6 +193,43 @@ fn a_prompt_is_reused_by_its_own_user() {
     assert_eq!(cached(&chat(&client, text)), 0);
     let again = chat(&client, text);
     assert_eq!(cached(&again), again["usage"]["prompt_tokens"].as_u64().unwrap() - 1);
+}
+
+/// What curl, run by this user, is answered: status and body.
+fn curl_as(uid: u32, daemon: &Daemon, method: &str, path: &str) -> (String, Value) {
+    let out = Command::new("curl")
+        .uid(uid)
+        .args(["-sS", "--max-time", "60", "-X", method, "-w", "\n%{http_code}", "--unix-socket"])
+        .arg(&daemon.socket)
+        .arg(format!("http://localhost{path}"))
+        .output()
+        .expect("curl runs");
+    let text = String::from_utf8(out.stdout).expect("UTF-8");
+    let (body, status) = text.rsplit_once('\n').expect("a status");
+    (status.to_owned(), serde_json::from_str(body).unwrap_or_default())
+}
+
+#[test]
+fn nobody_cancels_another_users_request() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: only root can be somebody else");
+        return;
+    }
+    let config = format!("[server]\nmode = '0666'\n{PATIENT}");
+    let daemon = Daemon::with(&config, &[&common::demo_models()]);
+    std::fs::set_permissions(daemon.dir.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+    let client = client(&daemon);
+    let running = held(&daemon, &client);
+    let id = running.request_id().expect("a request id").to_owned();
+    let path = format!("/wattlm/v1/requests/{id}");
+    let (status, body) = curl_as(65_534, &daemon, "DELETE", &path);
+    assert_eq!((status.as_str(), &body["error"]["code"]), ("404", &json!("not_found")), "{body}");
+    // The same answer as for one that never was.
+    let (status, other) = curl_as(65_534, &daemon, "DELETE", "/wattlm/v1/requests/req-0000000000000001");
+    assert_eq!((status, other), ("404".to_owned(), body));
+    // It still runs, and its owner's word counts.
+    daemon.signal_workers(Signal::SIGCONT);
+    client.cancel(&id).expect("it is there to be cancelled");
 }
 
 #[test]

@@ -36,6 +36,7 @@ pub(super) fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
     checker.limits(config);
     checker.cpu(config);
     checker.names(config);
+    checker.energy(config);
     checker.problems
 }
 
@@ -68,6 +69,18 @@ impl Checker<'_> {
         if config.paths.state.as_os_str().is_empty() {
             let hint = "set HOME, or write 'state' in [paths]";
             self.error(&["paths.state"], "no place for the service's state: not root, and no HOME", hint);
+        }
+    }
+
+    fn energy(&mut self, config: &Config) {
+        let source = config.energy.source.as_str();
+        let names: Vec<&str> = source.split('+').map(str::trim).collect();
+        let keyword = |n: &&str| matches!(*n, "auto" | "none");
+        let repeated = names.iter().enumerate().any(|(i, n)| names[..i].contains(n));
+        // Which sensors there are is not known here: one that is missing is the meter's to say.
+        if names.iter().any(|n| n.is_empty()) || (names.len() > 1 && (repeated || names.iter().any(keyword))) {
+            let hint = "write \"auto\", \"none\", or names that 'wattlm meter' lists, joined by '+'";
+            self.error(&["energy.source"], format!("'{}' names no meter", quote(source)), hint);
         }
     }
 

@@ -514,7 +514,7 @@ mod tests {
             (
                 "[budget]",
                 "f:1:2: unknown key 'budget'; \
-                 there are [server], [queue], [models], [cpu], [worker], [paths], [log], [[model]]",
+                 there are [server], [queue], [models], [cpu], [worker], [energy], [paths], [log], [[model]]",
             ),
             ("[log]\n'ä' = 1", "f:2:1: unknown key 'ä' in [log]; there are level"),
         ] {
@@ -595,6 +595,10 @@ mod tests {
             ),
             ("cpu.affinity = [1, 1]", "f:1:5: 'affinity' names a CPU twice; name each once"),
             ("cpu.affinity = [512]", "f:1:5: 'affinity' names CPU 512; CPUs are 0 to 511"),
+            (
+                "energy.source = \"auto+nvml:0\"",
+                "f:1:8: 'auto+nvml:0' names no meter; write \"auto\", \"none\", or names that 'wattlm meter' lists, joined by '+'",
+            ),
             ("models.default = \"a/b\"", "f:1:8: 'a/b' is no model's name; write a model's name, or \"name:variant\""),
             (
                 "[[model]]\nname = \"a\"\naliases = [\"c\"]\n[[model]]\nname = \"b\"\naliases = [\"a\"]",

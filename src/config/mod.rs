@@ -30,7 +30,7 @@ pub use self::{
     load::{Loaded, Sources},
     problem::Problem,
     reference::{default_file, reference_markdown},
-    schema::{Cpu, Effect, Key, Log, Model, Models, Paths, Queue, Section, Server, Worker},
+    schema::{Cpu, Effect, Energy, Key, Log, Model, Models, Paths, Queue, Section, Server, Worker},
     tree::{Change, Config, ModelSettings},
     value::{Mode, Value},
 };

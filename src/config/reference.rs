@@ -36,8 +36,8 @@ it has. Each key below says when a change takes effect: *on reload*, *on next lo
 service.
 
 Types: a *size* is a number of bytes or a string such as `\"512M\"` (K, M and G are powers of 1024); a *duration* is a
-string such as `\"250ms\"`, `\"30s\"`, `\"5m\"` or `\"2h\"`; a *path* is absolute, and neither `~` nor `$NAME` is
-expanded in it.
+string such as `\"250ms\"`, `\"30s\"`, `\"5m\"` or `\"2h\"`; a *power* is a string
+such as `\"3.5W\"` or `\"800mW\"`; a *path* is absolute, and neither `~` nor `$NAME` is expanded in it.
 ";
 
 /// The reference of all keys, in Markdown.

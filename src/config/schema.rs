@@ -14,7 +14,7 @@ use toml::Spanned;
 use super::paths;
 use super::value::{range_text, Fault, Mode, Value};
 use crate::lane::KvType;
-use crate::units::{Bytes, Span};
+use crate::units::{Bytes, Microwatts, Span};
 
 /// When a changed key takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -135,6 +135,9 @@ const fn kib(n: u64) -> Bytes {
 }
 const fn mib(n: u64) -> Bytes {
     Bytes(n << 20)
+}
+const fn watts(n: u64) -> Microwatts {
+    Microwatts(n * 1_000_000)
 }
 /// 30 days: a longer duration in a configuration is a typing error, and timers need not expect one.
 const LONG: Span = secs(30 * 86_400);
@@ -268,6 +271,24 @@ sections! {
         oom_score_adj: i32 = 500, Restart, -1000..=1000;
     }
 
+    /// What the device's energy is measured with. `wattlm meter` lists its sensors and says which one is in use.
+    Energy "energy" {
+        /// The meter: `"auto"`; `"none"`: no sensor, everything is estimated; or a sensor by its name in `wattlm meter`,
+        /// such as `"rapl:package-0"`, or several joined by '+', whose readings are added.
+        source: String = "auto".into(), Reload;
+        /// Multiplies what the meter shows. `wattlm meter calibrate` finds it and `offset` with a wall meter.
+        scale: f64 = 1.0, Reload, 0.01..=100.0;
+        /// Watts added to what the meter shows, after `scale`: what it does not see. May be negative.
+        offset: f64 = 0.0, Reload, -10_000.0..=10_000.0;
+        /// Time between two readings while something runs. While nothing runs there are none.
+        interval: Span = ms(100), Reload, ms(10)..=secs(10);
+        /// What the device draws while it does nothing, where no sensor tells. 0: a built-in figure, or what was learned
+        /// from a sensor that works no longer.
+        idle: Microwatts = watts(0), Reload, watts(0)..=watts(10_000);
+        /// What one busy core adds to that at its full clock. 0: as for `idle`.
+        core: Microwatts = watts(0), Reload, watts(0)..=watts(1000);
+    }
+
     /// Where the service keeps and finds its own files.
     Paths "paths" {
         /// What the service learned: verified digests. Without root the default is
@@ -276,6 +297,8 @@ sections! {
         /// llama.cpp and its backends. The default is the first that exists: `wattlm-modules` beside the executable,
         /// `../lib/wattlm` from it, this.
         modules: PathBuf = paths::SYSTEM_MODULES.into(), Restart;
+        /// Where the kernel's view of the hardware is mounted: sensors, battery, temperatures, clocks.
+        sysfs: PathBuf = "/sys".into(), Restart;
     }
 
     /// What the service writes to the journal.

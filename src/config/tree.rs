@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::paths::Env;
-use super::schema::{Cpu, Effect, Log, Model, Models, Paths, Queue, Section, Server, Worker};
+use super::schema::{Cpu, Effect, Energy, Log, Model, Models, Paths, Queue, Section, Server, Worker};
 use crate::lane::KvType;
 use crate::sched;
 use crate::units::Span;
@@ -25,6 +25,8 @@ pub struct Config {
     pub cpu: Cpu,
     /// `[worker]`
     pub worker: Worker,
+    /// `[energy]`
+    pub energy: Energy,
     /// `[paths]`
     pub paths: Paths,
     /// `[log]`
@@ -66,7 +68,7 @@ impl Config {
         Config {
             server: Server { socket: env.socket().unwrap_or_default(), ..Server::default() },
             models: Models { dirs: env.model_dirs(), ..Models::default() },
-            paths: Paths { state: env.state().unwrap_or_default(), modules: env.modules() },
+            paths: Paths { state: env.state().unwrap_or_default(), modules: env.modules(), ..Paths::default() },
             ..Config::default()
         }
     }
@@ -126,17 +128,18 @@ impl Config {
     }
 
     /// The tables of the file, `[[model]]` left out, in the order of the reference.
-    pub fn sections(&self) -> [&dyn Section; 7] {
-        [&self.server, &self.queue, &self.models, &self.cpu, &self.worker, &self.paths, &self.log]
+    pub fn sections(&self) -> [&dyn Section; 8] {
+        [&self.server, &self.queue, &self.models, &self.cpu, &self.worker, &self.energy, &self.paths, &self.log]
     }
 
     pub(super) fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
-        let all: [&mut dyn Section; 7] = [
+        let all: [&mut dyn Section; 8] = [
             &mut self.server,
             &mut self.queue,
             &mut self.models,
             &mut self.cpu,
             &mut self.worker,
+            &mut self.energy,
             &mut self.paths,
             &mut self.log,
         ];

@@ -1,6 +1,7 @@
 //! The types a key may have: how each is read from TOML, named in a complaint, and written back.
 //!
-//! Reading never panics and never rounds: a value that cannot be kept exactly is a fault. What [`Value::write`]
+//! Reading never panics and never rounds (but joules and watts to whole millionths): a value that cannot be kept exactly
+//! is a fault. What [`Value::write`]
 //! writes, [`Value::read`] reads as the same value.
 
 use std::fmt;
@@ -13,7 +14,7 @@ use toml::Spanned;
 
 use super::problem::quote;
 use crate::lane::KvType;
-use crate::units::{Bytes, Span};
+use crate::units::{Bytes, Microjoules, Microwatts, Span};
 
 /// What is wrong with a value, and where in the file's text.
 #[derive(Debug)]
@@ -143,6 +144,33 @@ macro_rules! integer {
 integer!(u32);
 integer!(i32);
 
+impl Value for f64 {
+    const KIND: &'static str = "a number";
+    const LIST: &'static str = "a list of numbers";
+    const EXAMPLE: &'static str = "1.5";
+    const LIST_EXAMPLE: &'static str = "[0.5, 1.0]";
+
+    fn read(value: &Spanned<DeValue<'_>>, faults: &mut Vec<Fault>) -> Option<Self> {
+        let (read, hint) = match value.get_ref() {
+            DeValue::Float(f) => (f.as_str().parse::<f64>().ok(), ""),
+            DeValue::Integer(i) if i.radix() == 10 => (i.as_str().parse::<f64>().ok(), ""),
+            DeValue::String(s) if s.parse::<f64>().is_ok_and(f64::is_finite) => (None, "remove the quotes"),
+            _ => (None, ""),
+        };
+        // TOML knows nan and inf; a range would let the first through in some comparisons and say nothing of either.
+        let read = read.filter(|f| f.is_finite());
+        if read.is_none() {
+            faults.push(Fault::wrong_type::<Self>(value).hint(hint));
+        }
+        read
+    }
+
+    fn write(&self) -> Option<String> {
+        // The shortest text that is read as the same number; always with a point or an exponent.
+        Some(format!("{self:?}"))
+    }
+}
+
 impl Value for String {
     const KIND: &'static str = "a string";
     const LIST: &'static str = "a list of strings";
@@ -245,6 +273,38 @@ impl Value for Span {
         Some(format!("\"{self}\""))
     }
 }
+
+macro_rules! millionths {
+    ($type:ident, $kind:literal, $example:literal, $unit:literal) => {
+        impl Value for $type {
+            const KIND: &'static str = $kind;
+            const EXAMPLE: &'static str = $example;
+
+            fn read(value: &Spanned<DeValue<'_>>, faults: &mut Vec<Fault>) -> Option<Self> {
+                let (read, hint) = match value.get_ref() {
+                    DeValue::String(s) => (s.parse::<$type>().ok(), ""),
+                    DeValue::Integer(i) if i.as_str() == "0" => (Some($type::ZERO), ""),
+                    DeValue::Integer(_) | DeValue::Float(_) => {
+                        (None, concat!("add the unit, such as ", $unit, ", and quotes"))
+                    }
+                    _ => (None, ""),
+                };
+                if read.is_none() {
+                    faults.push(Fault::wrong_type::<Self>(value).hint(hint));
+                }
+                read
+            }
+
+            fn write(&self) -> Option<String> {
+                let (whole, part) = (self.0 / 1_000_000, self.0 % 1_000_000);
+                let part = if part == 0 { String::new() } else { format!(".{part:06}") };
+                Some(format!(concat!("\"{}{}", $unit, "\""), whole, part.trim_end_matches('0')))
+            }
+        }
+    };
+}
+millionths!(Microwatts, "a power", "\"3.5W\"", "W");
+millionths!(Microjoules, "an amount of energy", "\"500J\"", "J");
 
 impl Value for KvType {
     const KIND: &'static str = "\"f16\", \"q8_0\" or \"q4_0\"";
@@ -395,6 +455,13 @@ mod tests {
         for level in [LevelFilter::Off, LevelFilter::Trace] {
             stays(level);
         }
+        for n in [0.0, 1.0, -0.1, 1.1451, 1e-7, 1e21, 0.1 + 0.2] {
+            stays(n);
+        }
+        for n in [0, 1, 20_000, 3_500_000, 12_000_000, 1_234_567_890_123] {
+            stays(Microwatts(n));
+            stays(Microjoules(n));
+        }
         stays(PathBuf::from("/a b/\"c\""));
         stays(vec![1u32, 2]);
         stays(-1000i32);
@@ -411,6 +478,33 @@ mod tests {
             "expected an integer such as 4, found the string \"4\" (remove the quotes)"
         );
         assert_eq!(read::<u32>("4.0").unwrap_err(), "expected an integer such as 4, found the number 4.0 ()");
+    }
+
+    #[test]
+    fn numbers_are_numbers() {
+        assert_eq!(read::<f64>("3"), Ok(3.0));
+        assert_eq!(read::<f64>("-1_0.5e-1"), Ok(-1.05));
+        for bad in ["nan", "-nan", "inf", "-inf", "\"nan\"", "0x10", "true", "1e999"] {
+            assert!(read::<f64>(bad).is_err(), "{bad}");
+        }
+        assert_eq!(
+            read::<f64>("\"1.2\"").unwrap_err(),
+            "expected a number such as 1.5, found the string \"1.2\" (remove the quotes)"
+        );
+    }
+
+    #[test]
+    fn joules_and_watts_need_a_unit() {
+        assert_eq!(read::<Microwatts>("0"), Ok(Microwatts::ZERO));
+        assert_eq!(read::<Microwatts>("\"800mW\""), Ok(Microwatts(800_000)));
+        assert_eq!(read::<Microjoules>("\"1.5Wh\""), Ok(Microjoules(5_400_000_000)));
+        assert_eq!(
+            read::<Microwatts>("15").unwrap_err(),
+            "expected a power such as \"3.5W\", found the integer 15 (add the unit, such as W, and quotes)"
+        );
+        for bad in ["3.5", "\"3.5J\"", "\"-1W\"", "\"NaNW\"", "\"infW\"", "nan", "\"99999999999W\""] {
+            assert!(read::<Microwatts>(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

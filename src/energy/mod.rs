@@ -10,7 +10,9 @@
 //! What always holds: energy is whole microjoules; the ledger's parts sum exactly to what the meter said; what was not
 //! measured is marked [`Quality::Estimated`].
 
+pub mod ledger;
 pub mod meter;
+pub mod model;
 
 use serde::{Deserialize, Serialize};
 

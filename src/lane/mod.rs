@@ -279,6 +279,22 @@ pub struct StepPart {
     pub context: u32,
 }
 
+/// How a step's work is split over its parts: tokens, each weighted with the context it attends to.
+///
+/// A token costs the matrix products of the weights and, for each cell of its context, attention's. In units of the
+/// former the latter is `context / 4096`: attention takes `4 · layers · width` operations for a cell, the weights
+/// `2 · parameters`, and of models for devices (0.1 to 4 billion parameters) the ratio is 1/2000 to 1/8000. Zero only for
+/// a part without tokens.
+pub fn step_weights(parts: &[StepPart]) -> Vec<f64> {
+    let weight = |p: &StepPart| {
+        let tokens = f64::from(p.prefill) + f64::from(p.decode);
+        // The mean context of the tokens: it grew by them during the step.
+        let context = (f64::from(p.context) - (tokens - 1.0).max(0.0) / 2.0).max(0.0);
+        tokens * (1.0 + context / 4096.0)
+    };
+    parts.iter().map(weight).collect()
+}
+
 /// One engine step: who took part, how long it took, and the text that came out.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Step {

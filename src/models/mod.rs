@@ -9,7 +9,7 @@
 //! Nothing here loads a model or talks to a device: that is the worker's part.
 
 #[cfg(feature = "daemon")]
-mod atomic;
+pub(crate) mod atomic;
 #[cfg(feature = "daemon")]
 pub mod digest;
 #[cfg(feature = "daemon")]

@@ -70,6 +70,9 @@ impl Core {
     /// asked to; the slot is free when it has.
     pub(super) fn end_request(&mut self, id: RequestId, ending: Ending) -> Option<Event> {
         let request = self.requests.remove(&id)?;
+        if request.lane.is_none() {
+            self.never_ran(id);
+        }
         if let Some(lane) = request.lane.and_then(|id| self.lanes.by_id.get(&id)).and_then(|slot| slot.lane.as_ref()) {
             lane.send(ToLane::Cancel(id));
         }

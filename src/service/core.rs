@@ -8,13 +8,16 @@ use std::time::Duration;
 use super::backlog::Backlog;
 use super::catalog::Catalog;
 use super::clients::tell_failed;
+use super::cpu::usable_cores;
 use super::lanes::{LaneSlot, Lanes};
+use super::metering::{self, Metering};
 use super::requests::{Ending, Request};
+use super::sampler::Sampler;
 use super::Msg;
 use crate::clock::{Monotonic, Time};
 use crate::config::Config;
 use crate::error::{Code, Error};
-use crate::lane::{EventFn, Gone, LaneEvent, LaneFactory, RequestId, ToLane};
+use crate::lane::{EventFn, Gone, Job, LaneEvent, LaneFactory, RequestId, ToLane};
 use crate::sched::{Action, Event, Sched, VariantId};
 use crate::service::api::{Sink, Totals, Update};
 
@@ -44,12 +47,18 @@ pub(super) struct Core {
     pub(super) last_fault: Option<String>,
     pub(super) tx: Sender<Msg>,
     pub(super) stop: Option<Time>,
+    pub(super) metering: Metering,
 }
 
 impl Core {
     pub fn new(config: Config, factory: Box<dyn LaneFactory>, tx: Sender<Msg>) -> Self {
+        let clock = Monotonic::start();
+        let sampler = Sampler::start(metering::sensors(&config), clock, tx.clone());
+        let sampler = sampler.inspect_err(|e| log::error!("no thread for the meter: {e}; energy is estimated")).ok();
+        let metering = Metering::new(&config, usable_cores(&config.paths.sysfs), sampler);
         Core {
-            clock: Monotonic::start(),
+            clock,
+            metering,
             sched: Sched::new(config.limits()),
             catalog: Catalog::new(config),
             factory,
@@ -87,6 +96,7 @@ impl Core {
                 self.lanes.excuse(late, now);
             }
             self.timers();
+            self.look();
         }
         self.end(inbox);
     }
@@ -99,13 +109,18 @@ impl Core {
 
     fn next_wakeup(&self) -> Option<Time> {
         let (heartbeat, stall) = self.patience();
-        [self.sched.next_timeout(), self.lanes.next_watch(heartbeat, stall), self.stop].into_iter().flatten().min()
+        let dues =
+            [self.sched.next_timeout(), self.lanes.next_watch(heartbeat, stall), self.metering.next_due(), self.stop];
+        dues.into_iter().flatten().min()
     }
 
     fn timers(&mut self) {
         let now = self.clock.now();
         if self.sched.next_timeout().is_some_and(|t| t <= now) {
             self.event(Event::Tick);
+        }
+        if self.metering.next_due().is_some_and(|t| t <= now) {
+            self.settle_receipts(0);
         }
         let (heartbeat, stall) = self.patience();
         for id in self.lanes.watch(heartbeat, stall, now) {
@@ -115,12 +130,13 @@ impl Core {
     }
 
     fn finished(&self) -> bool {
-        let idle = self.requests.is_empty() && self.lanes.by_id.is_empty();
+        let idle = self.requests.is_empty() && self.lanes.by_id.is_empty() && self.metering.idle();
         self.stop.is_some_and(|at| idle || at <= self.clock.now())
     }
 
     /// The last words to whoever still waits. Dropping the lanes kills what runs.
     fn end(mut self, inbox: &Receiver<Msg>) {
+        self.settle_all();
         let gone = || Error::new(Code::ShuttingDown, "the daemon is stopping");
         for (_, request) in std::mem::take(&mut self.requests) {
             request.fail(gone());
@@ -151,6 +167,7 @@ impl Core {
             Msg::Lane(id, LaneEvent::Said(said)) => self.said(id, said),
             Msg::Lane(id, LaneEvent::Gone { why, last_words }) => self.gone(id, &why, last_words.as_deref()),
             Msg::Verified(id, verified) => self.verified(id, verified),
+            Msg::Sampled(sample) => self.sampled(*sample),
             Msg::Reload(config, done) => {
                 let limits = config.limits();
                 self.catalog.reload(*config);
@@ -158,6 +175,7 @@ impl Core {
                     self.event(Event::IdleUnload { variant, after: self.catalog.idle_unload(variant) });
                 }
                 self.event(Event::Limits(limits));
+                self.meter_anew();
                 done(());
             }
             Msg::ShutDown { grace } => {
@@ -194,6 +212,8 @@ impl Core {
                 let mut slot = LaneSlot::new(variant, self.catalog.name(variant), now);
                 slot.watchers = self.wishes.remove(&variant).map_or_else(Vec::new, |w| w.watchers);
                 self.lanes.by_id.insert(lane, slot);
+                let waiting = self.requests.values().filter(|r| r.variant == variant && r.lane.is_none());
+                self.metering.ledger.loading(lane, waiting.map(|r| r.id).min());
                 let tx = self.tx.clone();
                 let verify = self.catalog.verify(variant);
                 let thread = std::thread::Builder::new().name("verify".into()).spawn(move || {
@@ -227,12 +247,17 @@ impl Core {
                 };
                 request.lane = Some(lane);
                 request.started.get_or_insert(now);
+                self.metering.ledger.started(id, now);
+                let allowance_us = self.allowance(id, lane);
+                let (Some(request), Some(slot)) = (self.requests.get_mut(&id), self.lanes.by_id.get_mut(&lane)) else {
+                    return None;
+                };
                 if slot.running.is_empty() {
                     slot.armed(now);
                 }
                 slot.running.push(id);
                 if let Some(l) = &slot.lane {
-                    l.send(ToLane::Start(Box::new(request.job())));
+                    l.send(ToLane::Start(Box::new(Job { allowance_us, ..request.job() })));
                 }
                 None
             }
@@ -241,10 +266,14 @@ impl Core {
                     self.totals.refused += 1;
                     request.fail(error);
                 }
+                self.never_ran(id);
                 None
             }
             Action::Expire(id) => self.end_request(id, Ending::Expired),
-            Action::Allow { .. } => None,
+            Action::Allow { id, energy } => {
+                self.allow(id, energy);
+                None
+            }
             Action::Pace { lane, pace } => {
                 if let Some(l) = self.lanes.by_id.get(&lane).and_then(|slot| slot.lane.as_ref()) {
                     l.send(ToLane::Pace(pace));

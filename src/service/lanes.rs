@@ -158,6 +158,16 @@ impl LaneSlot {
         self.backlog.end();
     }
 
+    /// The worker's process.
+    pub fn pid(&self) -> Option<u32> {
+        self.lane.as_ref()?.pid()
+    }
+
+    /// It loads, or answers somebody.
+    pub fn works(&self) -> bool {
+        matches!(self.phase, Phase::Preparing | Phase::Loading) || !self.running.is_empty()
+    }
+
     pub fn killed(&self) -> bool {
         self.killed.is_some()
     }

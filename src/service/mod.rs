@@ -15,8 +15,11 @@ mod clients;
 mod core;
 mod cpu;
 mod lanes;
+mod learned;
+mod metering;
 mod reports;
 mod requests;
+mod sampler;
 #[cfg(test)]
 mod tests;
 
@@ -46,6 +49,7 @@ enum Msg {
     Status(Reply<Status>),
     Lane(LaneId, LaneEvent),
     Verified(LaneId, Result<(), Error>),
+    Sampled(Box<sampler::Sample>),
     Reload(Box<Config>, Reply<()>),
     ShutDown { grace: Duration },
 }

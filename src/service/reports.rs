@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::api::Update;
+use super::api::{Outcome, Update};
 use super::catalog::Prepared;
 use super::clients::{loaded, tell_failed};
 use super::core::{lane_events, Core, Wish};
@@ -56,6 +56,7 @@ impl Core {
     }
 
     pub(super) fn retire(&mut self, id: LaneId) -> Option<LaneSlot> {
+        self.metering.ledger.lane_gone(id);
         let slot = self.lanes.by_id.remove(&id)?;
         self.answer_unloads(slot.variant, &Ok(()));
         Some(slot)
@@ -99,7 +100,7 @@ impl Core {
             }
             FromLane::Step(step) => {
                 slot.moved(None, now);
-                self.step(step);
+                self.step(id, step);
             }
             FromLane::Done { id: request, result, usage } => {
                 slot.running.retain(|r| *r != request);
@@ -139,6 +140,8 @@ impl Core {
             log::warn!("{} is synthetic: its weights are random, it measures speed and says nothing", slot.model);
         }
         self.totals.loads += 1;
+        self.lane_woke(id);
+        let Some(slot) = self.lanes.by_id.get_mut(&id) else { return };
         slot.progress = 1.0;
         slot.phase = Phase::Ready;
         slot.context = info.n_ctx;
@@ -151,7 +154,8 @@ impl Core {
         self.event(Event::LaneReady { lane: id, slots });
     }
 
-    pub(super) fn step(&mut self, step: Step) {
+    pub(super) fn step(&mut self, lane: LaneId, step: Step) {
+        self.charge(lane, &step);
         self.totals.steps += 1;
         self.totals.step_us = self.totals.step_us.saturating_add(step.us);
         for (id, text) in step.text {
@@ -164,6 +168,7 @@ impl Core {
         t.prompt_tokens += u64::from(usage.prompt_tokens.saturating_sub(usage.cached_tokens));
         t.cached_tokens += u64::from(usage.cached_tokens);
         t.completion_tokens += u64::from(usage.completion_tokens);
+        let mut answer = None;
         // It is not there if it was cancelled: its client has been told.
         if let Some(request) = self.requests.remove(&id) {
             let info = self.lanes.by_id.get(&lane).and_then(|s| s.info.as_ref());
@@ -174,7 +179,8 @@ impl Core {
                 }
                 Ok(finish) => {
                     t.completed += 1;
-                    request.finish(finish, usage, info);
+                    let outcome = Box::new(Outcome { finish, usage, receipt: request.receipt(usage, info) });
+                    answer = Some((request, outcome));
                 }
                 Err(error) => {
                     t.failed += 1;
@@ -182,6 +188,7 @@ impl Core {
                 }
             }
         }
+        self.ran(id, answer);
         self.event(Event::Finished(id));
     }
 
@@ -205,7 +212,11 @@ impl Core {
         tell_failed(slot.watchers, if expected { &unloaded } else { &error });
         let mut retry = Vec::new();
         for request_id in slot.running {
-            let Some(request) = self.requests.get_mut(&request_id) else { continue };
+            let Some(request) = self.requests.get_mut(&request_id) else {
+                // Its client has been told; the lane will not say any more that it ended.
+                self.ran(request_id, None);
+                continue;
+            };
             request.lane = None;
             if !request.answered && request.retries == 0 {
                 request.retries += 1;
@@ -214,6 +225,7 @@ impl Core {
             } else if let Some(request) = self.requests.remove(&request_id) {
                 self.totals.failed += 1;
                 request.fail(error.clone());
+                self.ran(request_id, None);
             }
         }
         if !load_failed {

@@ -100,17 +100,16 @@ impl Request {
         self.sink.push(Update::Text(text))
     }
 
-    pub fn finish(mut self, finish: Finish, usage: Usage, lane: Option<&LaneInfo>) {
-        let receipt = self.receipt(usage, lane);
+    pub fn finish(mut self, outcome: Box<Outcome>) {
         // The client may be gone; it has been answered all the same.
-        let _ = self.sink.push(Update::Done(Box::new(Outcome { finish, usage, receipt })));
+        let _ = self.sink.push(Update::Done(outcome));
     }
 
     pub fn fail(mut self, error: Error) {
         let _ = self.sink.push(Update::Failed(error));
     }
 
-    fn receipt(&self, usage: Usage, lane: Option<&LaneInfo>) -> Receipt {
+    pub fn receipt(&self, usage: Usage, lane: Option<&LaneInfo>) -> Receipt {
         let s = |us: u64| us as f64 / 1e6;
         let rate = |tokens: u32, us: u64| if us == 0 { 0.0 } else { f64::from(tokens) / s(us) };
         let queued = self.started.map_or(Duration::ZERO, |t| t.since(self.arrived));

@@ -1,0 +1,604 @@
+//! The ledger: splits what the meter said over the requests that ran, so that the parts always sum to the whole.
+//!
+//! Of each interval between two readings the idle baseline is taken off; the rest, the active energy, is split by CPU
+//! time between the lanes' workers, the daemon itself and all other programs. A lane's part is laid out along its
+//! worker's CPU time (`lane`), on which each engine step has its place, and is split over the requests of a step by
+//! their tokens, weighted with their context. What no step claims is shared. docs/energy.md has the formulas.
+//!
+//! It reads no clock and no file: samples come from outside. Before a step's energy is known it is charged by
+//! prediction, so that a budget is never behind by more than a step; the measurement corrects it.
+//!
+//! What always holds: `metered` is exactly `idle + charged + others + shared`; a request is charged for steps that it
+//! took part in, for a lane that was brought up for it, and for nothing else; once [`Ledger::finish`] has said what a
+//! request used, that does not change.
+
+mod lane;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use self::lane::{Lane, PartEnergy, Segment};
+use super::meter::Reading;
+use super::model::PowerModel;
+use super::Quality;
+use crate::clock::Time;
+use crate::lane::{LaneId, RequestId, StepPart};
+use crate::units::{Microjoules, Microwatts};
+
+/// CPU time that was used up to one moment. All of it only grows.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct CpuUse {
+    /// By the whole machine, all CPUs together.
+    pub busy: Duration,
+    /// By this process.
+    pub own: Duration,
+    /// By each lane's worker, since it was started.
+    pub lanes: BTreeMap<LaneId, Duration>,
+}
+
+/// What a request is charged for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// A lane was brought up for it.
+    Wake,
+    /// Its prompt.
+    Prefill,
+    /// Its answer.
+    Decode,
+}
+
+/// What a request used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Charge {
+    /// For lanes that were brought up for it.
+    pub wake: Microjoules,
+    /// For its prompt.
+    pub prefill: Microjoules,
+    /// For its answer.
+    pub decode: Microjoules,
+    /// Of all these, what was modelled and not measured.
+    pub estimated: Microjoules,
+    /// Half the width of an interval that holds the truth in 95 of 100 cases.
+    pub error: Microjoules,
+    /// Its share of the idle draw while it ran. Not charged.
+    pub idle: Microjoules,
+}
+
+impl Charge {
+    /// All that is charged.
+    pub fn total(&self) -> Microjoules {
+        self.wake + self.prefill + self.decode
+    }
+
+    /// Whether all of it was measured.
+    pub fn quality(&self) -> Quality {
+        match self.estimated {
+            Microjoules::ZERO => Quality::Measured,
+            _ => Quality::Estimated,
+        }
+    }
+}
+
+/// Sums since the start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// What the meter said, and the model where it said nothing.
+    pub metered: Microjoules,
+    /// The idle baseline.
+    pub idle: Microjoules,
+    /// Charged to requests: `wake + prefill + decode`.
+    pub charged: Microjoules,
+    /// Other programs'.
+    pub others: Microjoules,
+    /// The daemon's own, what workers did for no request, what is not settled yet, and corrections, in microjoules.
+    /// Charges that the meter has yet to confirm, and corrections, may make it less than nothing.
+    pub shared: i64,
+    /// Of `metered`, what was modelled.
+    pub estimated: Microjoules,
+    /// Of `shared`: what charges made before the meter was read, and outages, turned out to be off by.
+    pub correction: i64,
+    /// Of `charged`.
+    pub wake: Microjoules,
+    /// Of `charged`.
+    pub prefill: Microjoules,
+    /// Of `charged`.
+    pub decode: Microjoules,
+}
+
+/// News of what a request used: more, or less than was said before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Spent {
+    /// Which.
+    pub id: RequestId,
+    /// More.
+    pub more: Microjoules,
+    /// Less.
+    pub less: Microjoules,
+}
+
+/// The books of one request.
+#[derive(Debug, Default)]
+struct Entry {
+    phases: [u64; 3],
+    estimated: u64,
+    /// Sums of what the parts of the uncertainty may be off by, in microjoules: idle baseline, other programs,
+    /// modelled amounts.
+    off: [f64; 3],
+    /// At its edges: the sensor's refreshes do not end where its steps do.
+    edge: f64,
+    running: Option<f64>,
+    idle: f64,
+    /// Wakes of lanes for it that are not booked yet.
+    wakes: u32,
+    /// What the scheduler was told of.
+    told: u64,
+    /// CPU time of its parts of steps since it was last started, in nanoseconds.
+    cpu: f64,
+    /// It has ended; what is still to come is booked and told to nobody but the scheduler.
+    ended: bool,
+}
+
+/// The ledger. See the [module](self).
+#[derive(Debug)]
+pub struct Ledger {
+    model: PowerModel,
+    /// Up to here energy is booked, with the CPU time used up to there.
+    booked: Option<(Time, CpuUse)>,
+    /// Readings since, with what was used at each.
+    history: VecDeque<(Time, CpuUse)>,
+    /// The last total that the meter said, and what was modelled since.
+    meter: Option<(Microjoules, u64)>,
+    lanes: BTreeMap<LaneId, Lane>,
+    entries: BTreeMap<RequestId, Entry>,
+    totals: Totals,
+    /// CPU time that programs other than ours were seen to use: the highest, as the kernel counts it in ticks.
+    foreign: Duration,
+    known: Duration,
+    /// What the model has yet to be shown: joules, seconds of CPU time, seconds.
+    unseen: (f64, f64, f64),
+    /// Seconds that a request which always ran would have been given of the idle draw: grows by dt / running.
+    turn: f64,
+    turned: Time,
+    watts: Option<f64>,
+    spent: Vec<Spent>,
+    gone: Vec<(RequestId, Charge)>,
+}
+
+/// The model learns from at least this much time at once: the kernel counts the machine's CPU time in ticks of 10 ms.
+const LESSON: f64 = 0.25;
+/// Active energy of an interval with less CPU time than this share of it goes to the baseline: there is nobody to
+/// charge it to.
+const NOBODY: f64 = 0.002;
+/// What a split between programs by CPU time may be off by, as a share of the smaller part: cores differ in what they
+/// draw by what they compute and who else does.
+const SPLIT_OFF: f64 = 0.25;
+/// What a modelled amount may be off by.
+const MODEL_OFF: f64 = 0.4;
+/// What a good sensor may be off by.
+const NOISE: f64 = 0.005;
+/// Readings that are kept for a sensor that lags behind.
+const HISTORY: usize = 600;
+
+impl Ledger {
+    /// Empty books.
+    pub fn new(model: PowerModel) -> Ledger {
+        Ledger {
+            model,
+            booked: None,
+            history: VecDeque::new(),
+            meter: None,
+            lanes: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            totals: Totals::default(),
+            foreign: Duration::ZERO,
+            known: Duration::ZERO,
+            unseen: (0.0, 0.0, 0.0),
+            turn: 0.0,
+            turned: Time::ZERO,
+            watts: None,
+            spent: Vec::new(),
+            gone: Vec::new(),
+        }
+    }
+
+    /// What the device draws.
+    pub fn model(&self) -> &PowerModel {
+        &self.model
+    }
+
+    /// Microjoules for a microsecond of this lane's CPU time.
+    pub fn rate_of(&self, lane: LaneId) -> f64 {
+        self.lanes.get(&lane).map_or(self.rate(), |l| l.rate(self.rate())) * 1e3
+    }
+
+    /// How much of its lane's CPU time, since its start, a request may use if it may use this much energy in all.
+    pub fn cpu_for(&self, id: RequestId, lane: LaneId, energy: Microjoules) -> Duration {
+        let (told, cpu) = self.entries.get(&id).map_or((0, 0.0), |e| (e.told, e.cpu));
+        let left = energy.0.saturating_sub(told) as f64;
+        let micros = cpu / 1e3 + left / self.rate_of(lane).max(1e-6);
+        Duration::from_micros(micros as u64)
+    }
+
+    /// Up to here energy is booked.
+    pub fn booked_to(&self) -> Option<Time> {
+        self.booked.as_ref().map(|(at, _)| *at)
+    }
+
+    /// No reading comes for a while: what is used until the next one is not metered.
+    pub fn pause(&mut self) {
+        self.booked = None;
+        self.meter = None;
+        self.history.clear();
+        self.unseen = (0.0, 0.0, 0.0);
+        self.watts = None;
+    }
+
+    /// Sums since the start.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// The mean draw of the last interval that was booked.
+    pub fn watts(&self) -> Option<Microwatts> {
+        self.watts.map(Microwatts::from_f64)
+    }
+
+    /// News for the scheduler, in order.
+    pub fn take_spent(&mut self) -> Vec<Spent> {
+        std::mem::take(&mut self.spent)
+    }
+
+    /// Requests whose energy became final since this was last asked: they have ended, and nothing of theirs is unsettled.
+    /// What they used may be more than [`Ledger::finish`] said: a lane that came up for them later.
+    pub fn take_settled(&mut self) -> Vec<(RequestId, Charge)> {
+        std::mem::take(&mut self.gone)
+    }
+
+    /// A lane is being brought up, for this request or for nobody in particular.
+    pub fn loading(&mut self, lane: LaneId, by: Option<RequestId>) {
+        if let Some(id) = by {
+            self.entries.entry(id).or_default().wakes += 1;
+        }
+        self.lanes.insert(lane, Lane::new(by));
+    }
+
+    /// It is up: all its worker used until now, `cpu`, was for that.
+    pub fn ready(&mut self, lane: LaneId, cpu: Duration) {
+        let rate = self.rate();
+        let Some(l) = self.lanes.get_mut(&lane) else { return };
+        if let Some((id, predicted)) = l.woken(nanos(cpu), rate) {
+            self.tell(id, predicted, 0);
+        }
+        self.settle(lane);
+    }
+
+    /// It is gone; what its steps were charged by prediction stays.
+    pub fn lane_gone(&mut self, lane: LaneId) {
+        let Some(mut l) = self.lanes.remove(&lane) else { return };
+        let parts = l.end(self.rate());
+        self.book_settled(parts);
+        if let Some(entry) = l.waker().and_then(|id| self.entries.get_mut(&id)) {
+            entry.wakes = entry.wakes.saturating_sub(1);
+        }
+        self.close_ended();
+    }
+
+    /// A request runs from now on.
+    pub fn started(&mut self, id: RequestId, now: Time) {
+        self.turn_to(now);
+        let entry = self.entries.entry(id).or_default();
+        (entry.running, entry.cpu) = (Some(self.turn), 0.0);
+    }
+
+    /// A lane's worker made a step: it had used `cpu` up to its end.
+    pub fn step(&mut self, lane: LaneId, cpu: Duration, parts: &[StepPart]) {
+        let rate = self.rate();
+        let Some(l) = self.lanes.get_mut(&lane) else { return };
+        for told in l.step(nanos(cpu), parts, rate) {
+            if let Some(entry) = self.entries.get_mut(&told.id) {
+                entry.cpu += told.cpu;
+            }
+            self.tell(told.id, told.predicted, 0);
+        }
+        self.settle(lane);
+    }
+
+    /// A request does not run any more: from now on it has no share of the idle draw.
+    pub fn stopped(&mut self, id: RequestId, now: Time) {
+        self.turn_to(now);
+        let (turn, idle) = (self.turn, self.model.idle());
+        if let Some(entry) = self.entries.get_mut(&id) {
+            if let Some(since) = entry.running.take() {
+                entry.idle += (turn - since) * idle;
+            }
+        }
+    }
+
+    /// What a request used, for good: steps that the meter has not reached are charged by prediction. Zero for one
+    /// that never ran.
+    pub fn finish(&mut self, id: RequestId, refresh: Duration, now: Time) -> Charge {
+        self.stopped(id, now);
+        let with: Vec<LaneId> = self.lanes.iter().filter(|(_, l)| l.holds(id)).map(|(lane, _)| *lane).collect();
+        let rate = self.rate();
+        for lane in with {
+            if let Some(l) = self.lanes.get_mut(&lane) {
+                let parts = l.advance(id, rate);
+                self.book_settled(parts);
+            }
+        }
+        let charge = self.charge(id, refresh);
+        match self.entries.get_mut(&id) {
+            Some(entry) => entry.ended = true,
+            None => self.gone.push((id, Charge::default())),
+        }
+        self.close_ended();
+        charge
+    }
+
+    fn charge(&self, id: RequestId, refresh: Duration) -> Charge {
+        let Some(entry) = self.entries.get(&id) else { return Charge::default() };
+        let [wake, prefill, decode] = entry.phases.map(Microjoules);
+        // The edges are independent of the rest and of each other; what was off all along adds up.
+        let edges = entry.edge * refresh.as_secs_f64() * 1e6 / std::f64::consts::SQRT_2;
+        let noise = NOISE * (wake + prefill + decode).0 as f64;
+        let all = entry.off.iter().chain([&edges, &noise]).map(|v| v * v).sum::<f64>().sqrt();
+        Charge {
+            wake,
+            prefill,
+            decode,
+            estimated: Microjoules(entry.estimated),
+            error: Microjoules(all.round() as u64),
+            idle: Microjoules::from_f64(entry.idle),
+        }
+    }
+
+    /// Forgets those that ended and for whom nothing is to come.
+    fn close_ended(&mut self) {
+        let lanes = &self.lanes;
+        let done = |id: &RequestId, e: &Entry| e.ended && e.wakes == 0 && !lanes.values().any(|l| l.holds(*id));
+        let closed: Vec<RequestId> = self.entries.iter().filter(|(id, e)| done(id, e)).map(|(id, _)| *id).collect();
+        for id in closed {
+            let charge = self.charge(id, Duration::ZERO);
+            self.entries.remove(&id);
+            self.gone.push((id, charge));
+        }
+    }
+
+    /// A reading of the meter, and the CPU time used when it was taken.
+    pub fn sampled(&mut self, reading: Reading, cpu: CpuUse) {
+        self.history.push_back((reading.at, cpu));
+        if self.history.len() > HISTORY {
+            self.history.pop_front();
+        }
+        let Some((from, _)) = &self.booked else {
+            // The first: nothing is known of what was before.
+            self.meter = reading.total.map(|total| (total, 0));
+            self.turned = self.turned.max(reading.at);
+            let start = self.history.pop_back();
+            self.booked = start;
+            self.history.clear();
+            return;
+        };
+        let from = *from;
+        match (reading.total, self.meter) {
+            (None, _) => {
+                let energy = self.book(from, reading.at, None);
+                if let Some((_, modelled)) = &mut self.meter {
+                    *modelled = modelled.saturating_add(energy);
+                }
+            }
+            // A sensor that came, or came back without having counted: from here on it counts.
+            (Some(total), None) => {
+                self.book(from, reading.at, None);
+                self.meter = Some((total, 0));
+            }
+            (Some(total), Some((_, modelled))) if modelled > 0 && !reading.bridged => {
+                self.book(from, reading.at, None);
+                self.meter = Some((total, 0));
+            }
+            (Some(total), Some((before, 0))) => {
+                let upto = reading.fresh.min(reading.at);
+                let energy = total.saturating_sub(before);
+                if upto > from {
+                    self.book(from, upto, Some(energy.0));
+                    self.meter = Some((total, 0));
+                } else if energy > Microjoules::ZERO {
+                    // The sensor says more, and that it is old: nobody's in particular.
+                    self.correct(i64::try_from(energy.0).unwrap_or(i64::MAX));
+                    self.totals.metered += energy;
+                    self.meter = Some((total, 0));
+                }
+            }
+            // It counted on while it could not be read: now it is known what that was.
+            (Some(total), Some((before, modelled))) => {
+                let booked = self.book(from, reading.at, None).saturating_add(modelled);
+                let off = i128::from(total.saturating_sub(before).0) - i128::from(booked);
+                let off = off.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
+                self.correct(off);
+                self.totals.metered = Microjoules(self.totals.metered.0.saturating_add_signed(off));
+                self.meter = Some((total, 0));
+            }
+        }
+    }
+
+    /// Books the energy from one time to another: `measured`, or what the model says. Gives the energy.
+    fn book(&mut self, from: Time, to: Time, measured: Option<u64>) -> u64 {
+        let Some((_, before)) = self.booked.take() else { return 0 };
+        let now = self.used_at(from, &before, to);
+        let seconds = to.since(from).as_secs_f64();
+        let own = now.own.saturating_sub(before.own);
+        let lanes: Vec<(LaneId, u64, u64)> = now
+            .lanes
+            .iter()
+            .map(|(id, cpu)| (*id, nanos(before.lanes.get(id).copied().unwrap_or_default()), nanos(*cpu)))
+            .collect();
+        let ours = nanos(own) + lanes.iter().map(|(_, a, b)| b.saturating_sub(*a)).sum::<u64>();
+        self.known += Duration::from_nanos(ours);
+        // Ticks make the machine's count run ahead and behind of the exact ones; only what is new at its highest counts.
+        let foreign = now.busy.saturating_sub(self.known).max(self.foreign);
+        let others = nanos(foreign - self.foreign);
+        self.foreign = foreign;
+        let all = ours.saturating_add(others);
+        let busy = if seconds > 0.0 { all as f64 / 1e9 / seconds } else { 0.0 };
+
+        let idle_watts = self.model.idle();
+        let energy =
+            measured.unwrap_or_else(|| Microjoules::from_f64((idle_watts + self.model.active(busy)) * seconds).0);
+        let mut idle = Microjoules::from_f64(idle_watts * seconds).0.min(energy);
+        if (all as f64) < NOBODY * seconds * 1e9 {
+            idle = energy;
+        }
+        let active = energy - idle;
+        let part = |cpu: u64| (u128::from(active) * u128::from(cpu)).checked_div(u128::from(all)).unwrap_or(0) as u64;
+        let to_others = part(others);
+        let idle_off = 2.0 * self.model.idle_error() * seconds * 1e6;
+        let mut left = active - to_others;
+        for (id, a, b) in lanes {
+            let share = part(b.saturating_sub(a));
+            left -= share;
+            let of_all = if active > 0 { share as f64 / active as f64 } else { 0.0 };
+            let off = [
+                if idle < energy { idle_off * of_all } else { 0.0 },
+                SPLIT_OFF * share.min(to_others) as f64,
+                if measured.is_none() { MODEL_OFF * share as f64 } else { 0.0 },
+            ];
+            // Shared, until a step claims it.
+            self.share(share);
+            let watts = share as f64 / 1e6 / seconds.max(1e-9);
+            let segment = Segment { to: b, energy: share, off, estimated: measured.is_none(), watts };
+            if let Some(l) = self.lanes.get_mut(&id) {
+                let off = l.known(a, segment);
+                self.totals.correction = self.totals.correction.saturating_add(off);
+                self.settle(id);
+            }
+        }
+        // The daemon's own, and what the divisions left over.
+        self.share(left);
+        self.totals.metered += Microjoules(energy);
+        self.totals.idle += Microjoules(idle);
+        self.totals.others += Microjoules(to_others);
+        if measured.is_none() {
+            self.totals.estimated += Microjoules(energy);
+        } else {
+            self.learn(energy as f64 / 1e6, all as f64 / 1e9, seconds);
+        }
+        if seconds > 0.0 {
+            self.watts = Some(energy as f64 / 1e6 / seconds);
+        }
+        while self.history.front().is_some_and(|(at, _)| *at <= to) {
+            self.history.pop_front();
+        }
+        self.booked = Some((to, now));
+        energy
+    }
+
+    fn learn(&mut self, joules: f64, cpu: f64, seconds: f64) {
+        self.unseen = (self.unseen.0 + joules, self.unseen.1 + cpu, self.unseen.2 + seconds);
+        let (joules, cpu, seconds) = self.unseen;
+        if seconds >= LESSON {
+            self.model.observe(joules / seconds, cpu / seconds, seconds);
+            self.unseen = (0.0, 0.0, 0.0);
+        }
+    }
+
+    /// The CPU time used up to `to`, between readings along a straight line.
+    fn used_at(&self, from: Time, before: &CpuUse, to: Time) -> CpuUse {
+        let (mut at, mut low) = (from, before);
+        for (time, cpu) in &self.history {
+            if *time < to {
+                (at, low) = (*time, cpu);
+                continue;
+            }
+            let share = to.since(at).as_secs_f64() / time.since(at).as_secs_f64().max(1e-9);
+            let mix = |a: Duration, b: Duration| a + b.saturating_sub(a).mul_f64(share.clamp(0.0, 1.0));
+            let lanes = cpu
+                .lanes
+                .iter()
+                .map(|(id, b)| (*id, mix(low.lanes.get(id).copied().unwrap_or_default(), *b)))
+                .collect();
+            return CpuUse { busy: mix(low.busy, cpu.busy), own: mix(low.own, cpu.own), lanes };
+        }
+        low.clone()
+    }
+
+    fn settle(&mut self, lane: LaneId) {
+        if let Some(l) = self.lanes.get_mut(&lane) {
+            let parts = l.settle();
+            self.book_settled(parts);
+        }
+    }
+
+    fn book_settled(&mut self, parts: Vec<PartEnergy>) {
+        for part in parts {
+            // Of a request that is not known (any more) it stays shared.
+            let Some(entry) = self.entries.get_mut(&part.id) else { continue };
+            entry.phases[part.phase as usize] += part.energy;
+            if part.estimated {
+                entry.estimated += part.energy;
+            }
+            for (sum, off) in entry.off.iter_mut().zip(part.off) {
+                *sum += off;
+            }
+            entry.edge = entry.edge.max(part.watts);
+            if part.phase == Phase::Wake {
+                entry.wakes = entry.wakes.saturating_sub(1);
+            }
+            let energy = Microjoules(part.energy);
+            self.totals.charged += energy;
+            self.totals.shared = self.totals.shared.saturating_sub(i64::try_from(part.energy).unwrap_or(i64::MAX));
+            match part.phase {
+                Phase::Wake => self.totals.wake += energy,
+                Phase::Prefill => self.totals.prefill += energy,
+                Phase::Decode => self.totals.decode += energy,
+            }
+            self.tell(part.id, part.energy.saturating_sub(part.predicted), part.predicted.saturating_sub(part.energy));
+        }
+        self.close_ended();
+    }
+
+    /// Of a request that is not known nothing is told, and of none less than it was told of.
+    fn tell(&mut self, id: RequestId, more: u64, less: u64) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let less = less.min(entry.told.saturating_add(more));
+        if more == less {
+            return;
+        }
+        entry.told = entry.told.saturating_add(more) - less;
+        let (more, less) = (Microjoules(more), Microjoules(less));
+        match self.spent.last_mut().filter(|s| s.id == id) {
+            Some(last) => {
+                last.more += more;
+                last.less += less;
+            }
+            None => self.spent.push(Spent { id, more, less }),
+        }
+    }
+
+    fn share(&mut self, energy: u64) {
+        self.totals.shared = self.totals.shared.saturating_add(i64::try_from(energy).unwrap_or(i64::MAX));
+    }
+
+    fn correct(&mut self, off: i64) {
+        self.totals.shared = self.totals.shared.saturating_add(off);
+        self.totals.correction = self.totals.correction.saturating_add(off);
+    }
+
+    /// Microjoules for a nanosecond of CPU time, before a lane has its own.
+    fn rate(&self) -> f64 {
+        self.model.joules_per_cpu_second() / 1e3
+    }
+
+    fn turn_to(&mut self, now: Time) {
+        let running = self.entries.values().filter(|e| e.running.is_some()).count();
+        if running > 0 {
+            self.turn += now.since(self.turned).as_secs_f64() / running as f64;
+        }
+        self.turned = self.turned.max(now);
+    }
+}
+
+fn nanos(d: Duration) -> u64 {
+    u64::try_from(d.as_nanos()).unwrap_or(u64::MAX)
+}

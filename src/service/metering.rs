@@ -1,0 +1,290 @@
+//! Joules of the service: tells the ledger what runs, and requests, scheduler and account what the ledger found.
+//!
+//! A request that has run does not end before its energy is known: its slot is free at once, its client is told when
+//! the meter has been read, some tenths of a millisecond later. A meter that does not answer in time costs the
+//! precision of the receipt, not the answer.
+//!
+//! What always holds: each request that the scheduler knew is settled with it once; no receipt waits longer than
+//! [`PATIENCE`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::api::{request_name, EnergyReceipt, Outcome};
+use super::core::Core;
+use super::learned::Learned;
+use super::requests::Request;
+use super::sampler::{cpu_of, Sample, Sampler, Sensors};
+use crate::clock::Time;
+use crate::config::Config;
+use crate::energy::ledger::{Charge, Ledger};
+use crate::energy::meter::MeterInfo;
+use crate::energy::model::{PowerModel, Prior};
+use crate::energy::{Quality, Scope};
+use crate::lane::{LaneId, RequestId, Step, ToLane, Usage};
+use crate::sched::Event;
+use crate::units::{Microjoules, Microwatts};
+
+/// Longest wait for the meter. A bus at 100 kHz takes milliseconds for a sensor.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// What an allowance has to change by, as a part of it, to be told again.
+const ALLOWANCE_NEWS: u64 = 100;
+
+/// A request that has run and whose energy is being asked for.
+struct Finishing {
+    id: RequestId,
+    ticket: u64,
+    due: Time,
+    /// Whom to tell, and what.
+    answer: Option<(Request, Box<Outcome>)>,
+}
+
+/// What the service keeps for it.
+pub(super) struct Metering {
+    pub ledger: Ledger,
+    sampler: Option<Sampler>,
+    finishing: VecDeque<Finishing>,
+    /// What requests may use in all, where that is bounded, and the CPU time that their lanes were told it is.
+    allowed: BTreeMap<RequestId, (Microjoules, Option<u64>)>,
+    pub info: MeterInfo,
+    /// What a next run will begin with.
+    learned: Option<Learned>,
+    state: PathBuf,
+}
+
+impl Metering {
+    pub fn new(config: &Config, cores: u32, sampler: Option<Sampler>) -> Metering {
+        let learned = Learned::read(&config.paths.state);
+        Metering {
+            ledger: Ledger::new(PowerModel::new(prior(config, cores, learned.as_ref()))),
+            learned,
+            state: config.paths.state.clone(),
+            sampler,
+            finishing: VecDeque::new(),
+            allowed: BTreeMap::new(),
+            info: MeterInfo { source: String::new(), scope: Scope::Board, refresh: Duration::ZERO },
+        }
+    }
+
+    /// Keeps what was learned for the next run, where that is news.
+    fn remember(&mut self) {
+        let Some(prior) = self.ledger.model().learned().filter(|_| !self.info.source.is_empty()) else { return };
+        let learned = Learned::new(&self.info.source, prior);
+        if learned.is_news(self.learned.as_ref()) {
+            self.learned = Some(learned.clone());
+            learned.write(self.state.clone());
+        }
+    }
+
+    /// Nobody waits for a receipt.
+    pub fn idle(&self) -> bool {
+        self.finishing.is_empty()
+    }
+
+    pub fn next_due(&self) -> Option<Time> {
+        self.finishing.front().map(|f| f.due)
+    }
+
+    /// What a client is told of what it used.
+    fn receipt(&self, charge: &Charge, usage: Usage, limit: Option<String>) -> EnergyReceipt {
+        let answer = charge.prefill + charge.decode;
+        let tokens = f64::from(usage.completion_tokens);
+        EnergyReceipt {
+            joules: coarse(charge.total()),
+            error: coarse(charge.error),
+            wake: coarse(charge.wake),
+            prefill: coarse(charge.prefill),
+            decode: coarse(charge.decode),
+            idle: coarse(charge.idle),
+            joules_per_token: if tokens > 0.0 { coarse(Microjoules::from_f64(answer.as_f64() / tokens)) } else { 0.0 },
+            quality: if self.info.source.is_empty() { Quality::Estimated } else { charge.quality() },
+            scope: self.info.scope,
+            source: if self.info.source.is_empty() { "model".to_owned() } else { self.info.source.clone() },
+            limit,
+        }
+    }
+}
+
+/// What the device draws as the configuration says, else as an earlier run found, else as a small board does.
+fn prior(config: &Config, cores: u32, learned: Option<&Learned>) -> Prior {
+    let or = |configured: Microwatts, built_in: f64| match configured {
+        Microwatts(0) => built_in,
+        watts => watts.as_f64(),
+    };
+    let (idle, core) = learned.map_or((Prior::default().idle, Prior::default().core), |l| (l.idle, l.core));
+    Prior { idle: or(config.energy.idle, idle), core: or(config.energy.core, core), cores }
+}
+
+/// Where the sensors are, as configured.
+pub(super) fn sensors(config: &Config) -> Sensors {
+    Sensors { energy: config.energy.clone(), sysfs: config.paths.sysfs.clone() }
+}
+
+impl Core {
+    /// Tells the sampler what there is to look at. Cheap where nothing changed.
+    pub(super) fn look(&mut self) {
+        let Some(sampler) = &self.metering.sampler else { return };
+        let lanes = self.lanes.by_id.iter().filter_map(|(id, slot)| Some((*id, i32::try_from(slot.pid()?).ok()?)));
+        let busy = !self.metering.idle() || self.lanes.by_id.values().any(|slot| slot.works());
+        sampler.set(lanes.collect(), busy, false);
+    }
+
+    /// A lane's worker has mapped its model: what it used until now was for that.
+    pub(super) fn lane_woke(&mut self, id: LaneId) {
+        if let Some(cpu) = self.worker_cpu(id) {
+            self.metering.ledger.ready(id, cpu);
+        }
+    }
+
+    fn worker_cpu(&self, id: LaneId) -> Option<Duration> {
+        let pid = self.lanes.by_id.get(&id)?.pid()?;
+        cpu_of(i32::try_from(pid).ok()?)
+    }
+
+    /// A lane made a step.
+    pub(super) fn charge(&mut self, id: LaneId, step: &Step) {
+        // A lane that does not count its own CPU time is looked at from outside, which blurs the steps' edges.
+        let cpu = match step.cpu_us {
+            0 => self.worker_cpu(id),
+            us => Some(Duration::from_micros(us)),
+        };
+        if let Some(cpu) = cpu {
+            self.metering.ledger.step(id, cpu, &step.parts);
+            self.tell_spent();
+        }
+    }
+
+    /// A request may use this much energy in all. A lane counts CPU time: it is told how much that is, and again when
+    /// it turns out to be worth more or less.
+    pub(super) fn allow(&mut self, id: RequestId, energy: Microjoules) {
+        let told = self.metering.allowed.get(&id).and_then(|(_, told)| *told);
+        self.metering.allowed.insert(id, (energy, told));
+        self.tell_allowances(Some(id));
+    }
+
+    /// The CPU time that a request which is about to start may use.
+    pub(super) fn allowance(&mut self, id: RequestId, lane: LaneId) -> Option<u64> {
+        let (energy, told) = self.metering.allowed.get_mut(&id)?;
+        let micros = u64::try_from(self.metering.ledger.cpu_for(id, lane, *energy).as_micros()).unwrap_or(u64::MAX);
+        *told = Some(micros);
+        *told
+    }
+
+    /// Tells lanes what their requests may still use, where that is news.
+    fn tell_allowances(&mut self, only: Option<RequestId>) {
+        let Metering { ledger, allowed, .. } = &mut self.metering;
+        for (id, (energy, told)) in allowed.iter_mut().filter(|(id, _)| only.is_none_or(|o| o == **id)) {
+            // One that does not run yet is told when it starts.
+            let (Some(before), Some(request)) = (*told, self.requests.get(id)) else { continue };
+            let Some(lane) = request.lane else { continue };
+            let micros = u64::try_from(ledger.cpu_for(*id, lane, *energy).as_micros()).unwrap_or(u64::MAX);
+            if micros.abs_diff(before) > before / ALLOWANCE_NEWS {
+                *told = Some(micros);
+                if let Some(l) = self.lanes.by_id.get(&lane).and_then(|slot| slot.lane.as_ref()) {
+                    l.send(ToLane::Allow { id: *id, cpu_us: micros });
+                }
+            }
+        }
+    }
+
+    /// Passes on what requests were found to use.
+    pub(super) fn tell_spent(&mut self) {
+        for spent in self.metering.ledger.take_spent() {
+            self.event(Event::Spent { id: spent.id, more: spent.more, less: spent.less });
+        }
+    }
+
+    /// A request has left its lane. Its client, where there still is one, is told when the meter has been read.
+    pub(super) fn ran(&mut self, id: RequestId, answer: Option<(Request, Box<Outcome>)>) {
+        let now = self.clock.now();
+        self.metering.ledger.stopped(id, now);
+        let ticket = self.metering.sampler.as_ref().map_or(0, Sampler::now);
+        self.metering.finishing.push_back(Finishing { id, ticket, due: now + PATIENCE, answer });
+        if ticket == 0 {
+            self.settle_receipts(0);
+        }
+    }
+
+    /// The meter was read.
+    pub(super) fn sampled(&mut self, sample: Sample) {
+        if let Some(info) = sample.info {
+            log::info!(
+                "energy: {}",
+                match info.source.as_str() {
+                    "" => "no sensor; what requests use is estimated".to_owned(),
+                    source => format!("metered by {source}"),
+                }
+            );
+            self.metering.info = info;
+        }
+        let (at, before) = (sample.reading.at, self.metering.ledger.totals().metered);
+        let since = self.metering.ledger.booked_to();
+        self.metering.ledger.sampled(sample.reading, sample.cpu);
+        self.tell_spent();
+        let (used, until) = (self.metering.ledger.totals().metered - before, self.metering.ledger.booked_to());
+        if let (Some(since), Some(until)) = (since, until) {
+            if until > since {
+                let span = until.since(since);
+                self.event(Event::Power { draw: used.over(span), span });
+            }
+        }
+        if let Some(signals) = sample.signals {
+            self.event(Event::Signals(signals));
+        }
+        self.tell_allowances(None);
+        self.settle_receipts(sample.ticket);
+        if sample.last {
+            log::debug!("energy: nothing runs, the meter rests at {} s", at.0 / 1_000_000_000);
+            self.metering.ledger.pause();
+            self.metering.remember();
+        }
+    }
+
+    /// Tells those whose ticket was answered, or who waited long enough, what they used.
+    pub(super) fn settle_receipts(&mut self, ticket: u64) {
+        let now = self.clock.now();
+        while self.metering.finishing.front().is_some_and(|f| f.ticket <= ticket || f.due <= now) {
+            let Some(Finishing { id, answer, .. }) = self.metering.finishing.pop_front() else { break };
+            let charge = self.metering.ledger.finish(id, self.metering.info.refresh, now);
+            if let Some((request, mut outcome)) = answer {
+                outcome.receipt.energy = self.metering.receipt(&charge, outcome.usage, outcome.receipt.energy.limit);
+                request.finish(outcome);
+            }
+        }
+        self.tell_spent();
+        self.settled();
+    }
+
+    /// A request ended that does not run: nothing but what was already told is to come.
+    pub(super) fn never_ran(&mut self, id: RequestId) {
+        let now = self.clock.now();
+        self.metering.ledger.finish(id, self.metering.info.refresh, now);
+        self.settled();
+    }
+
+    /// Nothing more is to come of these.
+    fn settled(&mut self) {
+        for (id, charge) in self.metering.ledger.take_settled() {
+            self.metering.allowed.remove(&id);
+            log::trace!("{} used {}", request_name(id), charge.total());
+        }
+    }
+
+    /// The service ends: whoever waits is told what is known.
+    pub(super) fn settle_all(&mut self) {
+        self.settle_receipts(u64::MAX);
+    }
+
+    /// The configuration changed.
+    pub(super) fn meter_anew(&mut self) {
+        if let Some(sampler) = &self.metering.sampler {
+            sampler.reopen(sensors(self.catalog.config()));
+        }
+    }
+}
+
+fn coarse(energy: Microjoules) -> f64 {
+    energy.as_f64()
+}
