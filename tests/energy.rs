@@ -4,7 +4,6 @@
 
 mod common;
 
-use std::os::unix::fs::PermissionsExt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -176,12 +175,4 @@ fn an_idle_daemon_with_a_model_sleeps() {
     let mut bed = Bed::new(&[], "");
     let figures = measure::idle(&mut bed, Duration::from_secs(8));
     assert!(figure(&figures, "wakeups") <= 8.0 + 2.0, "{figures}");
-}
-
-#[test]
-fn the_folder_of_a_test_bed_is_open_and_its_secrets_are_not() {
-    let _alone = alone();
-    let bed = Bed::new(&["--trees", "none"], "");
-    let mode = std::fs::metadata(bed.daemon.dir.path().join("state")).expect("a state folder").permissions().mode();
-    assert_eq!(mode & 0o007, 0, "the state is the daemon's own: {mode:o}");
 }
