@@ -1,8 +1,9 @@
 //! Time as the rest of wattlm sees it: nanoseconds of the monotonic clock since the service started.
 //!
 //! [`Time`] is a value that is passed in, so that `sched` and the ledger run on virtual time in the simulator and
-//! under the fuzzer. Only [`Monotonic`] reads a clock, and only `service` owns one. Wall-clock time is used for
-//! nothing but what people read (logs, `created` fields), never for a decision: a clock set back changes nothing.
+//! under the fuzzer. Only [`Monotonic`] reads a clock, and only `service` owns one; meters ask beside it how long the
+//! device [slept](asleep). Wall-clock time is used for nothing but what people read (logs, `created` fields, the
+//! account's days), never for a decision: a clock set back changes nothing.
 
 use std::ops::{Add, Sub};
 use std::time::{Duration, Instant};
@@ -60,7 +61,20 @@ impl Monotonic {
     }
 }
 
-/// Seconds since 1970 by the wall clock, for `created` fields only. Zero where the clock stands before 1970.
+/// How long the device has slept since it was started: monotonic time stands still meanwhile. Zero where that is not
+/// known.
+pub fn asleep() -> Duration {
+    use nix::time::{clock_gettime, ClockId};
+    let read = |id| clock_gettime(id).map(Duration::from);
+    // In this order: what passes between the two readings must not look like sleep.
+    match (read(ClockId::CLOCK_BOOTTIME), read(ClockId::CLOCK_MONOTONIC)) {
+        (Ok(boot), Ok(awake)) => boot.saturating_sub(awake),
+        _ => Duration::ZERO,
+    }
+}
+
+/// Seconds since 1970 by the wall clock, for `created` fields and the account's days only. Zero where the clock stands
+/// before 1970.
 pub fn unix_seconds() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use crate::energy::account::{self, Day};
 use crate::models::naming;
 use crate::sched;
 use crate::units::Span;
@@ -64,8 +65,10 @@ pub(super) enum Command {
     Chat(Chat),
     #[command(subcommand)]
     Models(Models),
-    /// Shows what the service is doing: models loaded, requests, totals, the last fault
+    /// Shows what the service is doing: models loaded, requests, totals, energy, the last fault
     Status,
+    Account(Account),
+    Meter(Meter),
     #[command(subcommand)]
     Config(Config),
     /// Prints a completion script for a shell
@@ -152,7 +155,7 @@ pub(super) struct Ask {
     /// Fails unless the answer is complete in this time, such as 30s
     #[arg(long, value_name = "TIME")]
     pub(super) deadline: Option<Span>,
-    /// Prints on standard error what the answer took: tokens, speed, times, where it ran and why
+    /// Prints on standard error what the answer took: energy, tokens, speed, times, where it ran and why
     #[arg(long)]
     pub(super) receipt: bool,
 }
@@ -182,6 +185,76 @@ impl From<Class> for sched::Class {
             Class::Interactive => sched::Class::Interactive,
             Class::Standard => sched::Class::Standard,
             Class::Background => sched::Class::Background,
+        }
+    }
+}
+
+/// Shows how much energy was used, by day, user and model
+///
+/// Asks the service; where none runs, reads its files if they may be read. Without --uid it shows your own lines. Days
+/// are UTC's; days long past are merged into months. What others used, figures finer than three digits, and what the
+/// device used besides are for administrators.
+#[derive(Debug, Args)]
+pub(super) struct Account {
+    /// Another user's lines, by number, or "all"; for administrators
+    #[arg(long, value_name = "N", value_parser = client)]
+    pub(super) uid: Option<Client>,
+    /// From this day on, such as 2026-11-25
+    #[arg(long, value_name = "DAY")]
+    pub(super) from: Option<Day>,
+    /// Up to this day, and with it
+    #[arg(long, value_name = "DAY")]
+    pub(super) to: Option<Day>,
+    /// One line for each of these [default: for each day, user and model]
+    #[arg(long, value_name = "WHAT")]
+    pub(super) by: Option<By>,
+    /// Prints comma-separated values, energy in joules
+    #[arg(long)]
+    pub(super) csv: bool,
+}
+
+/// Whose lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Client {
+    All,
+    Uid(u32),
+}
+
+fn client(text: &str) -> Result<Client, String> {
+    match text {
+        "all" => Ok(Client::All),
+        _ => text.parse().map(Client::Uid).map_err(|_| "write a user's number (`id -u NAME` tells it), or all".into()),
+    }
+}
+
+/// As [`account::By`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum By {
+    /// Days, and months where days were merged
+    Day,
+    /// Models
+    Model,
+    /// Users
+    Uid,
+}
+
+impl By {
+    /// On the wire.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            By::Day => "day",
+            By::Model => "model",
+            By::Uid => "uid",
+        }
+    }
+}
+
+impl From<By> for account::By {
+    fn from(by: By) -> account::By {
+        match by {
+            By::Day => account::By::Day,
+            By::Model => account::By::Model,
+            By::Uid => account::By::Uid,
         }
     }
 }
@@ -265,6 +338,68 @@ fn sha256(text: &str) -> Result<String, String> {
     }
 }
 
+/// Shows the device's energy sensors: what each covers, which one is in use and why, and its watts
+///
+/// Reads the sensors itself, with your rights; many may be read by root only. Fails where no sensor can be used. What
+/// it covers: a rail, a processor's package, or the whole board. A sensor that sees a part of what another sees is never
+/// added to it.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct Meter {
+    /// Shows the meter again and again [default: every second]
+    #[arg(long, value_name = "TIME", num_args = 0..=1, require_equals = true, default_missing_value = "1s")]
+    pub(super) watch: Option<Span>,
+    /// How long the sensors are watched for the list
+    #[arg(long, value_name = "TIME", default_value = "2s", conflicts_with = "watch")]
+    pub(super) time: Span,
+    /// Reads this tree instead of /sys
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub(super) sysfs: Option<PathBuf>,
+    /// Uses these sensors, joined by '+', instead of those that the configuration names
+    #[arg(long, global = true, value_name = "NAMES")]
+    pub(super) source: Option<String>,
+    #[command(subcommand)]
+    pub(super) command: Option<MeterCommand>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum MeterCommand {
+    Calibrate(Calibrate),
+}
+
+/// Compares the meter with one at the wall, and prints the configuration that makes them agree
+///
+/// Watches the sensor while the device is idle and while all its cores are busy, and asks for the wall meter's watts each
+/// time. Let nothing else run meanwhile.
+#[derive(Debug, Args)]
+pub(super) struct Calibrate {
+    /// The wall meter's watts, idle first and with all cores busy last, if they are known before
+    #[arg(long, value_name = "WATTS", value_delimiter = ',', value_parser = watts)]
+    pub(super) wall: Vec<f64>,
+    /// What is sought [default: both]
+    #[arg(long, value_name = "WHAT")]
+    pub(super) fit: Option<Fit>,
+    /// How long the sensor is watched each time
+    #[arg(long, value_name = "TIME", default_value = "10s")]
+    pub(super) time: Span,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Fit {
+    /// Scale and offset; needs two comparisons
+    Both,
+    /// The scale alone: losses that grow with the load
+    Scale,
+    /// The offset alone: what the sensor does not see
+    Offset,
+}
+
+/// Watts as people type them: `12.5` or `12.5W`.
+pub(super) fn watts(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches(['W', 'w', ' ']).parse::<f64>();
+    number.ok().filter(|w| (0.0..=10_000.0).contains(w)).ok_or_else(|| "write watts, such as 12.5".into())
+}
+
 /// Checks and explains the configuration
 #[derive(Debug, Subcommand)]
 pub(super) enum Config {
@@ -331,8 +466,27 @@ mod tests {
         ] {
             assert_eq!(parse(&bad).unwrap_err().exit_code(), 2, "{bad:?}");
         }
+        for bad in [["--uid", "root"], ["--from", "yesterday"], ["--to", "2026-02-30"], ["--by", "hour"]] {
+            assert_eq!(parse(&[&["account"], &bad[..]].concat()).unwrap_err().exit_code(), 2, "{bad:?}");
+        }
         assert!(parse(&["generate", "--raw", "--system", "x"]).is_err());
         assert!(parse(&["models", "add", "f", "--sha256", "abc"]).is_err());
+    }
+
+    #[test]
+    fn watts_are_taken_as_people_write_them() {
+        assert_eq!([watts("12.5"), watts(" 3 W"), watts("0w")], [Ok(12.5), Ok(3.0), Ok(0.0)]);
+        for bad in ["", "W", "NaN", "-1", "inf", "1e9", "3 kW"] {
+            assert!(watts(bad).is_err(), "{bad}");
+        }
+        let Command::Meter(m) = parse(&["meter", "calibrate", "--wall", "3,9.5W", "--sysfs", "/t"]).unwrap().command
+        else {
+            panic!("another command")
+        };
+        let Some(MeterCommand::Calibrate(c)) = m.command else { panic!("another command") };
+        assert_eq!((c.wall, m.sysfs), (vec![3.0, 9.5], Some("/t".into())));
+        let Command::Meter(m) = parse(&["meter", "--watch"]).unwrap().command else { panic!("another command") };
+        assert_eq!(m.watch, Some("1s".parse().unwrap()));
     }
 
     #[test]

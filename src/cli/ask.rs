@@ -10,8 +10,10 @@ use serde_json::{json, Map, Value};
 use super::args::{Ask, Class};
 use super::print::{note, seconds, Gauge, Out};
 use crate::client::{Canceller, Client, Delta, Final};
+use crate::energy::Quality;
 use crate::error::{Code, Error, Result};
-use crate::service::Receipt;
+use crate::service::{EnergyReceipt, Receipt};
+use crate::units::Microjoules;
 
 /// What is asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -162,10 +164,12 @@ fn receipt(end: &Final) -> Result<String> {
     let speed = |n: f64| if n > 0.0 { format!(", {n:.1} tokens/s") } else { String::new() };
     let again = if r.retries > 0 { ", started again after a fault" } else { "" };
     Ok(format!(
-        "{} on {} ({}, {} threads): {}{again}\n\
+        "{}\n\
+         {} on {} ({}, {} threads): {}{again}\n\
          prompt {} tokens, {cached} of them cached, {}{}\n\
          answer {} tokens, {}{}\n\
          waited {} ({}, {})",
+        energy(&r.energy),
         r.model,
         r.device,
         r.kernels,
@@ -181,6 +185,34 @@ fn receipt(end: &Final) -> Result<String> {
         end.finish_reason,
         r.request,
     ))
+}
+
+/// `12.3 J ± 0.4 (measured, rapl:package-0): prefill 2.10 J, decode 10.2 J, 81.0 mJ/token`
+fn energy(e: &EnergyReceipt) -> String {
+    let joules = |j: f64| Microjoules::from_f64(j).to_string();
+    // In the figure's own unit and with as many places.
+    let places = match e.joules {
+        j if j < 1.0 => format!(" ± {:.1}", e.error * 1e3),
+        j if j < 10.0 => format!(" ± {:.2}", e.error),
+        j if j < 1e4 => format!(" ± {:.1}", e.error),
+        _ => format!(" ± {:.1}", e.error / 1e3),
+    };
+    let error = if e.error > 0.0 && e.joules > 0.0 { places } else { String::new() };
+    let quality = match e.quality {
+        Quality::Measured => "measured",
+        Quality::Estimated => "estimated",
+    };
+    let mut parts = Vec::new();
+    if e.wake > 0.0 {
+        parts.push(format!("wake {}", joules(e.wake)));
+    }
+    parts.push(format!("prefill {}", joules(e.prefill)));
+    parts.push(format!("decode {}", joules(e.decode)));
+    if e.joules_per_token > 0.0 {
+        parts.push(format!("{}/token", joules(e.joules_per_token)));
+    }
+    let limit = e.limit.as_ref().map_or_else(String::new, |why| format!("\nended early: {why}"));
+    format!("{}{error} ({quality}, {}): {}{limit}", joules(e.joules), e.source, parts.join(", "))
 }
 
 #[cfg(test)]
@@ -243,15 +275,33 @@ mod tests {
                 "request": "req-00000001", "model": "m:q4_0", "device": "cpu", "kernels": "zen4", "threads": 4,
                 "reason": "the only lane", "queue_s": 0.001, "prefill_s": 0.05, "decode_s": 1.2,
                 "prefill_tokens_per_s": 200.0, "decode_tokens_per_s": 9.16, "retries": 0,
+                "energy": {
+                    "joules": 12.3, "error": 0.4, "wake": 0.0, "prefill": 2.1, "decode": 10.2, "idle": 4.0,
+                    "joules_per_token": 0.081, "quality": "measured", "scope": "package", "source": "rapl:package-0",
+                    "limit": null,
+                },
             }),
         };
         assert_eq!(
             receipt(&end).unwrap(),
-            "m:q4_0 on cpu (zen4, 4 threads): the only lane\n\
+            "12.3 J ± 0.4 (measured, rapl:package-0): prefill 2.10 J, decode 10.2 J, 81.0 mJ/token\n\
+             m:q4_0 on cpu (zen4, 4 threads): the only lane\n\
              prompt 50 tokens, 40 of them cached, 50 ms, 200.0 tokens/s\n\
              answer 12 tokens, 1.2 s, 9.2 tokens/s\n\
              waited 1 ms (stop, req-00000001)"
         );
         assert!(receipt(&Final::default()).is_err());
+        let e = EnergyReceipt {
+            joules: 0.25,
+            error: 0.0125,
+            wake: 0.05,
+            limit: Some("max_joules".into()),
+            ..EnergyReceipt::nothing()
+        };
+        assert_eq!(
+            energy(&e),
+            "250.0 mJ ± 12.5 (estimated, model): wake 50.0 mJ, prefill 0 J, decode 0 J\nended early: max_joules"
+        );
+        assert_eq!(energy(&EnergyReceipt::nothing()), "0 J (estimated, model): prefill 0 J, decode 0 J");
     }
 }

@@ -79,7 +79,14 @@ mod tests {
     fn every_command_has_a_page() {
         let dir = tempfile::tempdir().unwrap();
         let names = pages(vec![(Cli::command(), "1"), (Command::new("other").about("Does"), "8")], dir.path()).unwrap();
-        for name in ["wattlm.1", "wattlm-generate.1", "wattlm-models-add.1", "wattlm-config-check.1", "other.8"] {
+        for name in [
+            "wattlm.1",
+            "wattlm-generate.1",
+            "wattlm-account.1",
+            "wattlm-models-add.1",
+            "wattlm-config-check.1",
+            "other.8",
+        ] {
             assert!(names.iter().any(|n| n == name), "{name} in {names:?}");
         }
         assert!(!names.iter().any(|n| n.contains("man")), "{names:?}");

@@ -6,12 +6,15 @@
 //! What always holds: standard output carries the answer and nothing else, or with `--json` nothing but JSON; the
 //! exit status says what happened (see `args::MORE`).
 
+mod account;
 mod args;
 mod ask;
+mod calibrate;
 mod chat;
 mod config;
 mod generate;
 mod man;
+mod meter;
 mod models;
 mod print;
 mod status;
@@ -69,8 +72,10 @@ fn run(command: Command, socket: Option<PathBuf>, out: Out) -> Result<ExitCode> 
     match command {
         Command::Generate(args) => generate::run(&args, connect, out)?,
         Command::Chat(args) => chat::run(args, &connect()?, out)?,
+        Command::Account(args) => account::run(&args, connect, out)?,
         Command::Status => status::run(&connect()?, out)?,
         Command::Models(command) => return models::run(command, connect, out),
+        Command::Meter(args) => return meter::run(args, out),
         Command::Config(command) => return config::run(command, out),
         Command::Completions { shell } => man::completions(shell, out)?,
         Command::Man { dir } => {

@@ -1,9 +1,10 @@
 //! `wattlm status`: what the service is doing, as a page for people or the wire's object for programs.
 
 use crate::client::Client;
+use crate::energy::{Quality, Scope};
 use crate::error::{Code, Error, Result};
-use crate::service::{LaneStatus, Status};
-use crate::units::Bytes;
+use crate::service::{EnergyStatus, LaneStatus, Status};
+use crate::units::{Bytes, Microjoules};
 
 use super::print::{count, seconds, table, Out};
 
@@ -33,7 +34,13 @@ fn page(s: &Status) -> String {
             ),
         ),
         ("memory", format!("{} available", Bytes(s.memory_available))),
+        ("meter", meter(&s.energy)),
+        ("energy", energy(&s.energy)),
     ];
+    if let Some(watts) = s.energy.watts {
+        let idle = s.energy.idle_watts.map_or_else(String::new, |w| format!("; idle {w}"));
+        rows.push(("power", format!("{watts} at the last sample{idle}")));
+    }
     if t.worker_faults > 0 {
         rows.push(("faults", format!("workers: {}; requests started again: {}", t.worker_faults, t.retried)));
     }
@@ -58,6 +65,34 @@ fn page(s: &Status) -> String {
         }
     }
     page
+}
+
+fn meter(e: &EnergyStatus) -> String {
+    if e.source.is_empty() {
+        return "none: energy is estimated".to_owned();
+    }
+    let scope = match e.scope {
+        Scope::Rail => "one rail",
+        Scope::Package => "the processor package",
+        Scope::Board => "the whole board",
+    };
+    let refresh = if e.refresh_ms > 0.0 { format!(", every {:.0} ms", e.refresh_ms) } else { String::new() };
+    let quality = match e.quality {
+        Quality::Measured => "",
+        Quality::Estimated => "; it does not work, energy is estimated",
+    };
+    format!("{}: {scope}{refresh}{quality}", e.source)
+}
+
+fn energy(e: &EnergyStatus) -> String {
+    let mut parts = vec![format!("{} charged to requests, {} idle", e.charged, e.idle)];
+    let shared = Microjoules::from_f64(e.shared);
+    for (j, what) in [(e.others, "other programs'"), (shared, "shared"), (e.estimated, "of it estimated")] {
+        if j.0 > 0 {
+            parts.push(format!("{j} {what}"));
+        }
+    }
+    parts.join(", ")
 }
 
 fn ended(s: &Status) -> String {
@@ -93,6 +128,7 @@ mod tests {
     use super::*;
     use crate::lane::KvType;
     use crate::service::Totals;
+    use crate::units::Microwatts;
 
     fn status() -> Status {
         Status {
@@ -105,7 +141,38 @@ mod tests {
             totals: Totals { requests: 9, completed: 5, failed: 1, prompt_tokens: 1_500_000, ..Totals::default() },
             last_fault: None,
             memory_available: 3 << 29,
+            energy: EnergyStatus::default(),
         }
+    }
+
+    #[test]
+    fn meter_and_energy_are_told_as_far_as_they_may_be_known() {
+        let joules = |n: u64| Microjoules(n * 1_000_000);
+        let energy = EnergyStatus {
+            source: "rapl:package-0".into(),
+            scope: Scope::Package,
+            quality: Quality::Measured,
+            refresh_ms: 1.0,
+            charged: joules(12),
+            idle: joules(40),
+            others: joules(3),
+            ..EnergyStatus::default()
+        };
+        let s = Status { energy, ..status() };
+        let told = page(&s);
+        assert!(told.contains("\nmeter        rapl:package-0: the processor package, every 1 ms\n"), "{told}");
+        assert!(
+            told.contains("\nenergy       12.0 J charged to requests, 40.0 J idle, 3.00 J other programs'\n"),
+            "{told}"
+        );
+        assert!(!told.contains("\npower "), "{told}");
+        let (watts, idle_watts) = (Some(Microwatts(7_300_000)), Some(Microwatts(3_100_000)));
+        let s = Status { energy: EnergyStatus { watts, idle_watts, ..s.energy }, ..status() };
+        assert!(page(&s).contains("\npower        7.30 W at the last sample; idle 3.10 W\n"), "{}", page(&s));
+        // One that does not know of energy yet.
+        let mut old = serde_json::to_value(status()).unwrap();
+        old.as_object_mut().unwrap().remove("energy");
+        assert_eq!(serde_json::from_value::<Status>(old).unwrap(), status());
     }
 
     #[test]
@@ -117,7 +184,9 @@ mod tests {
              requests     2 running, 1 waiting\n\
              since start  9 taken, 5 completed, 1 failed; models loaded: 0\n\
              tokens       1.5 M of prompts, 0 more from the cache, 0 generated\n\
-             memory       1.5 GiB available\n\n\
+             memory       1.5 GiB available\n\
+             meter        none: energy is estimated\n\
+             energy       0 J charged to requests, 0 J idle\n\n\
              No model is loaded; the first request loads one."
         );
     }

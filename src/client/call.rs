@@ -194,6 +194,14 @@ impl Client {
         self.json("GET", "/wattlm/v1/status", None)
     }
 
+    /// The daemon's account of energy. `query` as in a URL, such as `uid=all&by=day`; it may be empty.
+    ///
+    /// # Errors
+    /// `forbidden` where it asks for others' lines and you are no administrator; as [`Client::json`].
+    pub fn account(&self, query: &str) -> Result<Value> {
+        self.json("GET", &format!("/wattlm/v1/account?{query}"), None)
+    }
+
     /// Starts to load a model.
     ///
     /// # Errors

@@ -1,6 +1,7 @@
 //! Energy: what the device used, and who used it.
 //!
-//! `meter` reads the sensors the device has; `model` knows what the device draws when idle and what a busy core adds,
+//! `meter` reads the sensors the device has (`sources`, one file for each kind; `choose`, the order of trust; `counter`,
+//! from values to energy; `survey`, the list for people); `model` knows what the device draws when idle and what a busy core adds,
 //! and stands in where no sensor works; `ledger` splits what was used over the requests that ran; `account` keeps the
 //! sums by client and day on disk. docs/energy.md has the formulas and their sources.
 //!
@@ -10,9 +11,18 @@
 //! What always holds: energy is whole microjoules; the ledger's parts sum exactly to what the meter said; what was not
 //! measured is marked [`Quality::Estimated`].
 
+#[cfg(feature = "daemon")]
+pub mod account;
+pub mod choose;
+mod coarse;
+pub mod counter;
 pub mod ledger;
 pub mod meter;
 pub mod model;
+pub mod sources;
+pub mod survey;
+
+pub use coarse::{coarse, coarse_each, STEP};
 
 use serde::{Deserialize, Serialize};
 

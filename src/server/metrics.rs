@@ -1,11 +1,14 @@
 //! `GET /metrics`: Prometheus' text format, from what the service counts anyway.
 //!
-//! What always holds: reading it wakes no model; no label's value comes from a client.
+//! What always holds: reading it wakes no model; no label's value comes from a client; energy is told in whole joules,
+//! and power is not told at all unless the caller has left it in the status, because fine figures of either tell what
+//! other users do.
 
 use std::fmt::{Display, Write};
 
 use super::Counts;
-use crate::service::Status;
+use crate::service::{EnergyStatus, Status};
+use crate::units::Microjoules;
 
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
@@ -43,6 +46,8 @@ pub(super) fn text(status: &Status, counts: &Counts) -> String {
     out.single("wattlm_connections_total", "counter", "Connections accepted.", counts.accepted_total);
     out.single("wattlm_connections_refused_total", "counter", "Connections turned away.", counts.refused_total);
 
+    energy(&mut out, &status.energy);
+
     let lanes = |value: fn(&crate::service::LaneStatus) -> f64| {
         let one = move |l| {
             let l: &crate::service::LaneStatus = l;
@@ -60,6 +65,53 @@ pub(super) fn text(status: &Status, counts: &Counts) -> String {
         lanes(|l| f64::from(l.context)),
     );
     out.0
+}
+
+fn energy(out: &mut Page, e: &EnergyStatus) {
+    let name = |value: serde_json::Result<serde_json::Value>| {
+        value.ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default()
+    };
+    let (scope, quality) = (name(serde_json::to_value(e.scope)), name(serde_json::to_value(e.quality)));
+    // As receipts call it.
+    let source = if e.source.is_empty() { "model" } else { e.source.as_str() };
+    let labels = vec![("source", source), ("scope", scope.as_str()), ("quality", quality.as_str())];
+    out.metric("wattlm_meter_info", "gauge", "The meter in use; the source model is none.", [(labels, 1)]);
+    let whole = |j: Microjoules| j.0 / 1_000_000;
+    out.metric(
+        "wattlm_energy_joules_total",
+        "counter",
+        "Energy while something ran: charged to requests, the device's idle draw, other programs', shared (which later \
+         charges may take back).",
+        [("charged", e.charged), ("idle", e.idle), ("others", e.others), ("shared", Microjoules::from_f64(e.shared))]
+            .map(|(part, j)| (vec![("part", part)], whole(j))),
+    );
+    out.metric(
+        "wattlm_energy_charged_joules_total",
+        "counter",
+        "Energy charged to requests, by phase.",
+        [("wake", e.wake), ("prefill", e.prefill), ("decode", e.decode)]
+            .map(|(phase, j)| (vec![("phase", phase)], whole(j))),
+    );
+    out.single(
+        "wattlm_energy_metered_joules_total",
+        "counter",
+        "Energy that the meter counted while something ran, or that was estimated.",
+        whole(e.metered),
+    );
+    out.single(
+        "wattlm_energy_estimated_joules_total",
+        "counter",
+        "Of what was metered: estimated, because no sensor worked.",
+        whole(e.estimated),
+    );
+    if let Some(watts) = e.watts {
+        out.single(
+            "wattlm_power_watts",
+            "gauge",
+            "Power over the last interval between two samples; absent while nothing runs, and for all but administrators.",
+            watts.as_f64(),
+        );
+    }
 }
 
 type Labels<'a> = Vec<(&'static str, &'a str)>;

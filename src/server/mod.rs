@@ -6,6 +6,7 @@
 //! What always holds: nothing a client sends or fails to read stalls another client; memory held for a client is
 //! bounded by [`ServerConfig`]; a client that goes away takes its request with it.
 
+mod account;
 mod answer;
 mod body;
 mod conn;
@@ -35,9 +36,10 @@ use tokio::task::{JoinSet, LocalSet};
 pub use listen::{bind, from_systemd, Unlink, MAX_PATH};
 pub use openai::{parse, Ask, Endpoint};
 
+use crate::energy::account::Report;
 use crate::error::Error;
 use crate::lane::RequestId;
-use crate::service::{Generate, Handle, ModelInfo, Peer, Reply, Sink, Status};
+use crate::service::{AccountQuery, Generate, Handle, ModelInfo, Peer, Reply, Sink, Status};
 
 /// What answers. The calls and their promises are those of [`Handle`].
 #[allow(missing_docs)]
@@ -49,6 +51,7 @@ pub trait Backend: Clone + 'static {
     fn load(&self, peer: Peer, model: String, sink: Box<dyn Sink>);
     fn unload(&self, peer: Peer, model: String, reply: Reply<Result<(), Error>>);
     fn status(&self, reply: Reply<Status>);
+    fn account(&self, peer: Peer, query: AccountQuery, reply: Reply<Result<Report, Error>>);
 }
 
 impl Backend for Handle {
@@ -72,6 +75,9 @@ impl Backend for Handle {
     }
     fn status(&self, reply: Reply<Status>) {
         Handle::status(self, reply)
+    }
+    fn account(&self, peer: Peer, query: AccountQuery, reply: Reply<Result<Report, Error>>) {
+        Handle::account(self, peer, query, reply)
     }
 }
 

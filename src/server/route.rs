@@ -17,11 +17,11 @@ use super::body::{self, Answer, Events, Format, Ticket};
 use super::io::State;
 use super::openai::{self, Endpoint};
 use super::sink::{Mode, Queue};
-use super::{metrics, Backend, ServerConfig, Shared, Stage};
+use super::{account, metrics, Backend, ServerConfig, Shared, Stage};
 use crate::clock::unix_seconds;
 use crate::error::{Code, Error, Result};
 use crate::lane::Finish;
-use crate::service::{request_id, request_name, Peer, Reply};
+use crate::service::{request_id, request_name, Peer, Reply, Status};
 
 /// A connection as its requests see it.
 pub(super) struct Context<B> {
@@ -45,6 +45,8 @@ enum Target {
     Health,
     Metrics,
     Status,
+    Energy,
+    Account,
     Load(String),
     Unload(String),
     Request(String),
@@ -60,6 +62,8 @@ impl Target {
             "/health" => Target::Health,
             "/metrics" => Target::Metrics,
             "/wattlm/v1/status" => Target::Status,
+            "/wattlm/v1/energy" => Target::Energy,
+            "/wattlm/v1/account" => Target::Account,
             _ => {
                 // Model names may hold slashes.
                 if let Some(id) = path.strip_prefix("/v1/models/") {
@@ -92,7 +96,7 @@ impl Target {
 }
 
 /// Undoes percent-encoding. `None` where it is broken, empty, or not UTF-8.
-fn unescape(text: &str) -> Option<String> {
+pub(super) fn unescape(text: &str) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut bytes = text.bytes();
     while let Some(b) = bytes.next() {
@@ -173,12 +177,20 @@ async fn handle<B: Backend>(context: &Rc<Context<B>>, request: Request<Incoming>
             soon(context, |reply| backend.status(reply)).await?;
             Ok(json_response(context, StatusCode::OK, &json!({"status": "ok"})))
         }
-        Target::Status => {
-            let status = soon(context, |reply| backend.status(reply)).await?;
-            Ok(json_response(context, StatusCode::OK, &json!(status)))
+        Target::Status => Ok(json_response(context, StatusCode::OK, &json!(status(context).await?))),
+        Target::Energy if !context.peer.admin => Err(Error::new(
+            Code::Forbidden,
+            "only administrators may see the meter: run as root, or join the group named by server.admin_group; what \
+             your own requests used is in their receipts and in /wattlm/v1/account",
+        )),
+        Target::Energy => Ok(json_response(context, StatusCode::OK, &json!(status(context).await?.energy))),
+        Target::Account => {
+            let query = account::parse(request.uri().query())?;
+            let report = soon(context, |reply| backend.account(context.peer, query, reply)).await??;
+            Ok(json_response(context, StatusCode::OK, &json!(report)))
         }
         Target::Metrics => {
-            let status = soon(context, |reply| backend.status(reply)).await?;
+            let status = status(context).await?;
             let text = metrics::text(&status, &context.shared.counts.borrow());
             Ok(typed(Response::new(Answer::whole(&context.state, text)), metrics::CONTENT_TYPE))
         }
@@ -288,6 +300,15 @@ async fn events<B: Backend>(
     Ok(response)
 }
 
+/// The service's status, of whose energy only administrators see more than whole joules.
+async fn status<B: Backend>(context: &Context<B>) -> Result<Status> {
+    let mut status = soon(context, |reply| context.shared.backend.status(reply)).await?;
+    if !context.peer.admin {
+        status.energy = status.energy.rounded();
+    }
+    Ok(status)
+}
+
 /// Asks the service something that it answers from memory.
 async fn soon<B: Backend, T: Send + 'static>(context: &Context<B>, call: impl FnOnce(Reply<T>)) -> Result<T> {
     let stuck = || Error::new(Code::Internal, "the service does not answer; see the daemon's log");
@@ -366,6 +387,8 @@ mod tests {
             ("/wattlm/v1/models/a/b/load", Some(Target::Load("a/b".into()))),
             ("/wattlm/v1/models/x/unload", Some(Target::Unload("x".into()))),
             ("/wattlm/v1/requests/req-00000001", Some(Target::Request("req-00000001".into()))),
+            ("/wattlm/v1/account", Some(Target::Account)),
+            ("/wattlm/v1/energy", Some(Target::Energy)),
             ("/v1/models/", None),
             ("/v1/models/%", None),
             ("/v1/models/%zz", None),

@@ -14,9 +14,11 @@ use tokio::sync::{oneshot, watch};
 
 use super::*;
 use crate::client::{Client, Delta, LoadProgress};
+use crate::energy::{Quality, Scope};
 use crate::error::Code;
 use crate::lane::{Finish, Prompt, Usage};
-use crate::service::{EnergyReceipt, Outcome, Receipt, SinkClosed, Totals, Update, VariantInfo};
+use crate::service::{EnergyReceipt, EnergyStatus, Outcome, Receipt, SinkClosed, Totals, Update, VariantInfo, Whose};
+use crate::units::{Microjoules, Microwatts};
 
 /// What the server asked its service.
 enum Asked {
@@ -25,6 +27,7 @@ enum Asked {
     Cancel(RequestId, Reply<Result<(), Error>>),
     Load(String, Box<dyn Sink>),
     Unload(String, Reply<Result<(), Error>>),
+    Account(Peer, AccountQuery, Reply<Result<Report, Error>>),
 }
 
 #[derive(Clone)]
@@ -89,7 +92,19 @@ impl Backend for Fake {
             totals: Totals { requests: 7, step_us: 1_500_000, ..Totals::default() },
             last_fault: None,
             memory_available: 9,
+            energy: EnergyStatus {
+                source: "rapl:package-0".into(),
+                scope: Scope::Package,
+                quality: Quality::Measured,
+                charged: Microjoules(12_345_678),
+                decode: Microjoules(10_200_000),
+                watts: Some(Microwatts(7_300_000)),
+                ..EnergyStatus::default()
+            },
         });
+    }
+    fn account(&self, peer: Peer, query: AccountQuery, reply: Reply<Result<Report, Error>>) {
+        self.tell(Asked::Account(peer, query, reply));
     }
 }
 
@@ -905,4 +920,94 @@ fn the_fuzz_corpus_is_survived() {
             let _ = parse(endpoint, &bytes, 32);
         }
     }
+}
+
+/// Connects as a user without rights, which only root can. The kernel fixes a peer's identity when it connects.
+#[allow(unsafe_code)]
+fn as_nobody(server: &Server) -> UnixStream {
+    use std::os::unix::fs::PermissionsExt;
+    let open = |path: &Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    open(&server.path);
+    open(server.path.parent().unwrap());
+    let path = server.path.clone();
+    let connect = move || {
+        // SAFETY: takes three numbers and no pointer. The system call, unlike the C library's function, changes the
+        // calling thread alone, which ends after this.
+        let rc = unsafe { libc::syscall(libc::SYS_setresuid, -1, 65_534, -1) };
+        assert_eq!(rc, 0);
+        let stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        stream
+    };
+    std::thread::spawn(connect).join().unwrap()
+}
+
+fn get(mut stream: UnixStream, path: &str) -> String {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn fine_energy_is_for_administrators() {
+    let server = Server::start(quick());
+    let metrics = get(server.dial(), "/metrics");
+    for line in [
+        "wattlm_meter_info{source=\"rapl:package-0\",scope=\"package\",quality=\"measured\"} 1",
+        "wattlm_energy_joules_total{part=\"charged\"} 12",
+        "wattlm_energy_charged_joules_total{phase=\"decode\"} 10",
+        "wattlm_energy_metered_joules_total 0",
+        "wattlm_energy_estimated_joules_total 0",
+        "wattlm_power_watts 7.3",
+    ] {
+        assert!(metrics.lines().any(|l| l == line), "{line} in {metrics}");
+    }
+    let client = server.client();
+    let energy = client.json("GET", "/wattlm/v1/energy", None).unwrap();
+    assert_eq!((&energy["charged_j"], &energy["watts"]), (&json!(12.345678), &json!(7.3)));
+    for key in
+        ["metered_j", "idle_j", "others_j", "shared_j", "estimated_j", "correction_j", "source", "scope", "idle_watts"]
+    {
+        assert!(energy.get(key).is_some(), "{key} in {energy}");
+    }
+    assert_eq!(client.status().unwrap()["energy"]["charged_j"], 12.345678);
+
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("not root: what others see is not tested");
+        return;
+    }
+    let metrics = get(as_nobody(&server), "/metrics");
+    assert!(metrics.contains("{part=\"charged\"} 12\n") && !metrics.contains("wattlm_power_watts"), "{metrics}");
+    let status = get(as_nobody(&server), "/wattlm/v1/status");
+    assert!(status.contains("\"charged_j\":12.0") && status.contains("\"watts\":null"), "{status}");
+    let energy = get(as_nobody(&server), "/wattlm/v1/energy");
+    assert!(energy.starts_with("HTTP/1.1 403") && energy.contains("server.admin_group"), "{energy}");
+}
+
+#[test]
+fn the_account_is_asked_as_the_query_says() {
+    let server = Server::start(quick());
+    let client = server.client();
+    let asker = std::thread::spawn(move || {
+        let report = client.account("uid=all&by=model&from=2026-11-01").unwrap();
+        let refused = client.account("uid=7").unwrap_err();
+        let bad = client.account("since=2026").unwrap_err();
+        (report, refused.code, bad)
+    });
+    let next = || match server.next() {
+        Asked::Account(peer, query, reply) => (peer, query, reply),
+        _ => panic!("the account is expected"),
+    };
+    let (peer, query, reply) = next();
+    assert_eq!((peer.pid, query.whose), (std::process::id() as i32, Whose::All));
+    assert_eq!(query.from.map(|d| d.to_string()).as_deref(), Some("2026-11-01"));
+    let empty = json!({"object": "wattlm.account", "days": "UTC", "lines": [], "total": crate::energy::account::Sums::default()});
+    reply(Ok(serde_json::from_value(empty.clone()).unwrap()));
+    let (_, query, reply) = next();
+    assert_eq!(query.whose, Whose::Uid(7));
+    reply(Err(Error::new(Code::Forbidden, "no")));
+    let (report, refused, bad) = asker.join().unwrap();
+    assert_eq!((report, refused), (empty, Code::Forbidden));
+    assert_eq!((bad.code, bad.param.as_deref()), (Code::InvalidRequest, Some("since")));
 }

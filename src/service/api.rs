@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::energy::account::{By, Day};
 use crate::energy::{Quality, Scope};
 use crate::error::Error;
 use crate::lane::{Finish, KvType, Prompt, RequestId, Sampling, Usage};
 use crate::sched::Class;
-use crate::units::Microjoules;
+use crate::units::{Microjoules, Microwatts};
 
 /// Who asks, as the kernel says (`SO_PEERCRED`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -159,6 +160,129 @@ impl EnergyReceipt {
     }
 }
 
+/// The energy of the service as a whole since it started, as the ledger splits it: `metered` is exactly
+/// `charged + idle + others + shared`. On the wire numbers of joules, named `…_j`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EnergyStatus {
+    /// The meter, such as `rapl:package-0`; empty where there is none and all of it is estimated.
+    pub source: String,
+    /// What the meter sees.
+    pub scope: Scope,
+    /// `measured` while a sensor works.
+    pub quality: Quality,
+    /// Time between two refreshes of the sensor, in milliseconds; 0 where that is not known.
+    pub refresh_ms: f64,
+    /// What the meter counted while something ran, and what was estimated where it counted nothing.
+    #[serde(rename = "metered_j")]
+    pub metered: Microjoules,
+    /// Charged to requests: `wake` + `prefill` + `decode`.
+    #[serde(rename = "charged_j")]
+    pub charged: Microjoules,
+    /// What the device would have used anyway in that time.
+    #[serde(rename = "idle_j")]
+    pub idle: Microjoules,
+    /// Other programs'.
+    #[serde(rename = "others_j")]
+    pub others: Microjoules,
+    /// No single request's: the daemon's own, and what is not settled yet, in joules; below 0 while charges wait for
+    /// the meter to confirm them.
+    #[serde(rename = "shared_j")]
+    pub shared: f64,
+    /// Of `metered`: estimated, because no sensor worked.
+    #[serde(rename = "estimated_j")]
+    pub estimated: Microjoules,
+    /// Of `shared`: what estimates turned out to be off by once the meter was read, in joules.
+    #[serde(rename = "correction_j")]
+    pub correction: f64,
+    /// Of `charged`: bringing models up.
+    #[serde(rename = "wake_j")]
+    pub wake: Microjoules,
+    /// Of `charged`: prompts.
+    #[serde(rename = "prefill_j")]
+    pub prefill: Microjoules,
+    /// Of `charged`: answers.
+    #[serde(rename = "decode_j")]
+    pub decode: Microjoules,
+    /// Power over the last interval between two samples. `None` while nothing runs: nothing is sampled then. For
+    /// administrators.
+    pub watts: Option<Microwatts>,
+    /// Power that the device draws when nothing runs, as learned. For administrators.
+    pub idle_watts: Option<Microwatts>,
+}
+
+impl Default for EnergyStatus {
+    fn default() -> Self {
+        let none = Microjoules::ZERO;
+        EnergyStatus {
+            source: String::new(),
+            scope: Scope::Board,
+            quality: Quality::Estimated,
+            refresh_ms: 0.0,
+            metered: none,
+            charged: none,
+            idle: none,
+            others: none,
+            shared: 0.0,
+            estimated: none,
+            correction: 0.0,
+            wake: none,
+            prefill: none,
+            decode: none,
+            watts: None,
+            idle_watts: None,
+        }
+    }
+}
+
+impl EnergyStatus {
+    /// As everybody may see it: whole joules, rounded down, and no power. Finer sums tell what others do.
+    #[must_use]
+    pub fn rounded(self) -> EnergyStatus {
+        let whole = |j: Microjoules| Microjoules(j.0 - j.0 % 1_000_000);
+        EnergyStatus {
+            metered: whole(self.metered),
+            charged: whole(self.charged),
+            idle: whole(self.idle),
+            others: whole(self.others),
+            shared: self.shared.trunc(),
+            estimated: whole(self.estimated),
+            correction: self.correction.trunc(),
+            wake: whole(self.wake),
+            prefill: whole(self.prefill),
+            decode: whole(self.decode),
+            watts: None,
+            idle_watts: None,
+            ..self
+        }
+    }
+}
+
+/// Whose lines of the account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Whose {
+    /// The asker's.
+    #[default]
+    Own,
+    /// This user's.
+    Uid(u32),
+    /// Everybody's.
+    All,
+}
+
+/// A question to the account. Other users' lines are for administrators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AccountQuery {
+    /// Whose lines.
+    pub whose: Whose,
+    /// Not what is older.
+    pub from: Option<Day>,
+    /// Not what is newer.
+    pub to: Option<Day>,
+    /// One line for each of these.
+    pub by: Option<By>,
+}
+
 /// Where a request's updates go.
 pub trait Sink: Send {
     /// Takes an update. Must not block. `Err` says that the receiver is gone or too slow: the request is cancelled
@@ -277,6 +401,9 @@ pub struct Status {
     pub last_fault: Option<String>,
     /// Bytes the kernel says are available, the cgroup's limit included.
     pub memory_available: u64,
+    /// What was used since start.
+    #[serde(default)]
+    pub energy: EnergyStatus,
 }
 
 /// Counters since start; all only grow.
@@ -319,4 +446,17 @@ pub fn request_name(id: RequestId) -> String {
 pub fn request_id(name: &str) -> Option<RequestId> {
     let hex = name.strip_prefix("req-")?;
     u64::from_str_radix(hex, 16).ok().filter(|_| hex.len() >= 8).map(RequestId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sums_are_whole_joules_for_everybody() {
+        let j = Microjoules(1_999_999);
+        let exact = EnergyStatus { charged: j, idle: j, watts: Some(Microwatts(5)), ..EnergyStatus::default() };
+        let value = serde_json::to_value(exact.rounded()).unwrap();
+        assert_eq!((&value["charged_j"], &value["idle_j"], &value["watts"]), (&1.0.into(), &1.0.into(), &().into()));
+    }
 }

@@ -1,13 +1,16 @@
 //! What clients ask of the service, and what they are told.
 
+use super::accounting::energy_status;
 use super::api::{
-    EnergyReceipt, Generate, LaneStatus, ModelInfo, Outcome, Peer, Receipt, Sink, SinkClosed, Status, Update,
+    AccountQuery, EnergyReceipt, Generate, LaneStatus, ModelInfo, Outcome, Peer, Receipt, Sink, SinkClosed, Status,
+    Update, Whose,
 };
 use super::core::{Core, Wish};
 use super::lanes::{LaneSlot, Phase};
 use super::requests::{Ending, Request};
 use super::Reply;
 use crate::clock::Time;
+use crate::energy::account::{Query, Report};
 use crate::error::{Code, Error};
 use crate::lane::{Finish, Prompt, RequestId, ToLane, Usage};
 use crate::sched::{Arrival, Event, LaneState, VariantId};
@@ -46,6 +49,7 @@ impl Core {
             tokens: prompt_tokens.saturating_add(answer_tokens).max(1),
             deadline: request.deadline(),
         };
+        self.accounting.arrived(id, peer.uid, &request.model);
         self.requests.insert(id, request);
         self.event(Event::Arrived(arrival));
     }
@@ -189,7 +193,26 @@ impl Core {
             totals: self.totals,
             last_fault: self.last_fault.clone(),
             memory_available: self.catalog.memory_available(),
+            energy: energy_status(&self.metering),
         }
+    }
+
+    /// A client sees its own lines, and these coarse.
+    pub(super) fn account(&self, peer: Peer, query: AccountQuery) -> Result<Report, Error> {
+        let uid = match query.whose {
+            Whose::Own => Some(peer.uid),
+            Whose::Uid(uid) => Some(uid),
+            Whose::All => None,
+        };
+        if uid != Some(peer.uid) && !peer.admin {
+            return Err(Error::new(
+                Code::Forbidden,
+                "only administrators may see what others used: leave 'uid' out for your own, run as root, or join the \
+                 group named by server.admin_group",
+            ));
+        }
+        let AccountQuery { from, to, by, .. } = query;
+        Ok(self.accounting.account.report(&Query { uid, from, to, by }, peer.admin))
     }
 
     /// Tells one client; one that does not listen ends its request.

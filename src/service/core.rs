@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::accounting::Accounting;
 use super::backlog::Backlog;
 use super::catalog::Catalog;
 use super::clients::tell_failed;
@@ -44,6 +45,7 @@ pub(super) struct Core {
     /// CPU variants that died of an illegal instruction here.
     pub(super) bad_kernels: BTreeSet<String>,
     pub(super) totals: Totals,
+    pub(super) accounting: Accounting,
     pub(super) last_fault: Option<String>,
     pub(super) tx: Sender<Msg>,
     pub(super) stop: Option<Time>,
@@ -52,6 +54,7 @@ pub(super) struct Core {
 
 impl Core {
     pub fn new(config: Config, factory: Box<dyn LaneFactory>, tx: Sender<Msg>) -> Self {
+        let accounting = Accounting::new(&config.paths.state.join("account"));
         let clock = Monotonic::start();
         let sampler = Sampler::start(metering::sensors(&config), clock, tx.clone());
         let sampler = sampler.inspect_err(|e| log::error!("no thread for the meter: {e}; energy is estimated")).ok();
@@ -68,6 +71,7 @@ impl Core {
             wishes: BTreeMap::new(),
             bad_kernels: BTreeSet::new(),
             totals: Totals::default(),
+            accounting,
             last_fault: None,
             tx,
             stop: None,
@@ -137,6 +141,7 @@ impl Core {
     /// The last words to whoever still waits. Dropping the lanes kills what runs.
     fn end(mut self, inbox: &Receiver<Msg>) {
         self.settle_all();
+        self.account_rest();
         let gone = || Error::new(Code::ShuttingDown, "the daemon is stopping");
         for (_, request) in std::mem::take(&mut self.requests) {
             request.fail(gone());
@@ -164,6 +169,7 @@ impl Core {
             Msg::Load { peer, model, sink } => self.load(peer, &model, sink),
             Msg::Unload { peer, model, reply } => self.unload(peer, &model, reply),
             Msg::Status(reply) => reply(self.status()),
+            Msg::Account { peer, query, reply } => reply(self.account(peer, query)),
             Msg::Lane(id, LaneEvent::Said(said)) => self.said(id, said),
             Msg::Lane(id, LaneEvent::Gone { why, last_words }) => self.gone(id, &why, last_words.as_deref()),
             Msg::Verified(id, verified) => self.verified(id, verified),
@@ -242,16 +248,13 @@ impl Core {
                 }
             }
             Action::Start { id, lane } => {
+                let allowance_us = self.allowance(id, lane);
                 let (Some(request), Some(slot)) = (self.requests.get_mut(&id), self.lanes.by_id.get_mut(&lane)) else {
                     return Some(Event::Finished(id));
                 };
                 request.lane = Some(lane);
                 request.started.get_or_insert(now);
                 self.metering.ledger.started(id, now);
-                let allowance_us = self.allowance(id, lane);
-                let (Some(request), Some(slot)) = (self.requests.get_mut(&id), self.lanes.by_id.get_mut(&lane)) else {
-                    return None;
-                };
                 if slot.running.is_empty() {
                     slot.armed(now);
                 }

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::energy::ledger::{Charge, Ledger};
 use crate::energy::meter::MeterInfo;
 use crate::energy::model::{PowerModel, Prior};
-use crate::energy::{Quality, Scope};
+use crate::energy::{coarse, coarse_each, Quality, Scope};
 use crate::lane::{LaneId, RequestId, Step, ToLane, Usage};
 use crate::sched::Event;
 use crate::units::{Microjoules, Microwatts};
@@ -89,8 +89,6 @@ impl Metering {
 
     /// What a client is told of what it used.
     fn receipt(&self, charge: &Charge, usage: Usage, limit: Option<String>) -> EnergyReceipt {
-        let answer = charge.prefill + charge.decode;
-        let tokens = f64::from(usage.completion_tokens);
         EnergyReceipt {
             joules: coarse(charge.total()),
             error: coarse(charge.error),
@@ -98,7 +96,7 @@ impl Metering {
             prefill: coarse(charge.prefill),
             decode: coarse(charge.decode),
             idle: coarse(charge.idle),
-            joules_per_token: if tokens > 0.0 { coarse(Microjoules::from_f64(answer.as_f64() / tokens)) } else { 0.0 },
+            joules_per_token: coarse_each(charge.prefill + charge.decode, usage.completion_tokens),
             quality: if self.info.source.is_empty() { Quality::Estimated } else { charge.quality() },
             scope: self.info.scope,
             source: if self.info.source.is_empty() { "model".to_owned() } else { self.info.source.clone() },
@@ -239,6 +237,7 @@ impl Core {
             log::debug!("energy: nothing runs, the meter rests at {} s", at.0 / 1_000_000_000);
             self.metering.ledger.pause();
             self.metering.remember();
+            self.accounting.device(&self.metering.ledger.totals());
         }
     }
 
@@ -268,6 +267,8 @@ impl Core {
     fn settled(&mut self) {
         for (id, charge) in self.metering.ledger.take_settled() {
             self.metering.allowed.remove(&id);
+            self.accounting.settled(id, &charge);
+            self.accounting.device(&self.metering.ledger.totals());
             log::trace!("{} used {}", request_name(id), charge.total());
         }
     }
@@ -283,8 +284,4 @@ impl Core {
             sampler.reopen(sensors(self.catalog.config()));
         }
     }
-}
-
-fn coarse(energy: Microjoules) -> f64 {
-    energy.as_f64()
 }

@@ -8,6 +8,7 @@
 //! What always holds: every request gets exactly one last update, whatever its worker does; a worker can neither
 //! answer another lane's requests nor hold up the thread.
 
+mod accounting;
 mod api;
 mod backlog;
 mod catalog;
@@ -32,6 +33,7 @@ use std::time::Duration;
 pub use api::*;
 
 use crate::config::Config;
+use crate::energy::account::Report;
 use crate::error::{Code, Error};
 use crate::lane::{LaneEvent, LaneFactory, LaneId, RequestId};
 
@@ -47,6 +49,7 @@ enum Msg {
     Load { peer: Peer, model: String, sink: Box<dyn Sink> },
     Unload { peer: Peer, model: String, reply: Reply<Result<(), Error>> },
     Status(Reply<Status>),
+    Account { peer: Peer, query: AccountQuery, reply: Reply<Result<Report, Error>> },
     Lane(LaneId, LaneEvent),
     Verified(LaneId, Result<(), Error>),
     Sampled(Box<sampler::Sample>),
@@ -105,6 +108,12 @@ impl Handle {
     /// How it is.
     pub fn status(&self, reply: Reply<Status>) {
         self.tell(Msg::Status(reply));
+    }
+
+    /// What the account says, rounded unless the peer is an administrator. `forbidden` where it asks for others' lines
+    /// and is none.
+    pub fn account(&self, peer: Peer, query: AccountQuery, reply: Reply<Result<Report, Error>>) {
+        self.tell(Msg::Account { peer, query, reply });
     }
 
     /// Replaces the configuration and scans the model folders again; the reply comes when that is done. Running lanes

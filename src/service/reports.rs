@@ -168,6 +168,7 @@ impl Core {
         t.prompt_tokens += u64::from(usage.prompt_tokens.saturating_sub(usage.cached_tokens));
         t.cached_tokens += u64::from(usage.cached_tokens);
         t.completion_tokens += u64::from(usage.completion_tokens);
+        self.accounting.used(id, usage);
         let mut answer = None;
         // It is not there if it was cancelled: its client has been told.
         if let Some(request) = self.requests.remove(&id) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::catalog::Resolved;
 use crate::clock::Time;
 use crate::error::{Code, Error};
-use crate::lane::{Finish, Job, LaneId, LaneInfo, RequestId, Tenant, Usage};
+use crate::lane::{Job, LaneId, LaneInfo, RequestId, Tenant, Usage};
 use crate::sched::VariantId;
 use crate::service::api::{request_name, EnergyReceipt, Generate, Outcome, Peer, Receipt, Sink, SinkClosed, Update};
 

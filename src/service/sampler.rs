@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 use parking_lot::{Condvar, Mutex};
 
 use super::Msg;
-use crate::clock::{Monotonic, Time};
+use crate::clock::Monotonic;
 use crate::config;
 use crate::energy::ledger::CpuUse;
 use crate::energy::meter::{Meter, MeterInfo, Reading};

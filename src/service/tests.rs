@@ -195,13 +195,17 @@ impl Stage {
         self.handle.status(Box::new(move |s| drop(tx.send(s))));
         rx.recv_timeout(PATIENCE).expect("a status")
     }
+
+    fn end(&mut self) {
+        self.handle.shut_down(Duration::ZERO);
+        let clean = self.service.take().is_none_or(Service::join);
+        assert!(clean || std::thread::panicking(), "the service's thread panicked");
+    }
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        self.handle.shut_down(Duration::ZERO);
-        let clean = self.service.take().is_some_and(Service::join);
-        assert!(clean || std::thread::panicking(), "the service's thread panicked");
+        self.end();
     }
 }
 
@@ -396,4 +400,39 @@ fn a_late_watch_blames_nobody() {
     assert!(next > now);
     lanes.watch(heartbeat, stall, next);
     assert_eq!(killed.try_recv(), Ok(Gone::Hung), "who stays silent is not excused twice");
+}
+
+#[test]
+fn the_account_is_kept_and_each_sees_their_own() {
+    let mut stage = Stage::new(|_| {});
+    let (_, updates) = stage.ask("a");
+    let lane = stage.lane();
+    lane.ready();
+    let id = lane.started();
+    let usage = Usage { prompt_tokens: 9, cached_tokens: 4, completion_tokens: 3, prefill_us: 1, decode_us: 1 };
+    lane.say(FromLane::Done { id, result: Ok(Finish::Stop), usage });
+    end(&updates).unwrap();
+    let ask = |peer: Peer, whose: Whose| {
+        let (tx, rx) = channel();
+        let query = AccountQuery { whose, ..AccountQuery::default() };
+        stage.handle.account(peer, query, Box::new(move |r| drop(tx.send(r))));
+        rx.recv_timeout(PATIENCE).expect("an answer")
+    };
+    let somebody = Peer { uid: 7, gid: 7, pid: 0, admin: false };
+    let root = ask(ROOT, Whose::All).unwrap();
+    assert_eq!((root.total.requests, root.total.prompt_tokens, root.total.cached_tokens), (1, 9, 4));
+    assert!(root.device.is_some());
+    assert_eq!(ask(ROOT, Whose::Own).unwrap().lines, root.lines);
+    let own = ask(somebody, Whose::Own).unwrap();
+    assert_eq!((own.lines.len(), own.device), (0, None));
+    assert_eq!(ask(somebody, Whose::Uid(7)).unwrap().lines, own.lines);
+    for whose in [Whose::Uid(0), Whose::All] {
+        assert_eq!(ask(somebody, whose).unwrap_err().code, Code::Forbidden);
+    }
+
+    // It is on the disk when the service has ended.
+    let dir = stage._dir.path().join("state/account");
+    stage.end();
+    let read = crate::energy::account::read(&dir, &crate::energy::account::Query::default()).unwrap();
+    assert_eq!(read.lines, root.lines);
 }
