@@ -81,7 +81,7 @@ fn between(sweep: &BTreeMap<(usize, u32), Outcome>, cap: f64) -> f64 {
 }
 
 /// All of it; whether every bound holds.
-pub fn run(o: &Options) -> bool {
+pub(crate) fn run(o: &Options) -> bool {
     let cores = std::thread::available_parallelism().map_or(1, |n| n.get());
     let mut sweep = BTreeMap::new();
     println!("\n== cap: fixed settings\n  threads  duty    watts  worst 10 s  tokens/s  J/token");

@@ -34,37 +34,41 @@ scripts/bench-energy [WHAT...] [OPTIONS]
   --cap-config T  configuration that sets the cap, with {w} for the watts (\"[power]\\ncap = '{w}W'\")
   --source rapl|ina   the plant's sensor (rapl)
   --others all|none   whether other programs draw the plant's power too (all; none for cap)
+  --known yes     tells the daemon what the plant draws when idle and by a busy core; else it learns that, which
+                  takes moments in which other programs are quiet
   --interval T    [energy] interval of the daemon (its default)
   --noise N       of the plant, in percent (2)
 ";
 
 /// How long and against what.
-pub struct Options {
+pub(crate) struct Options {
     seconds: u64,
     requests: usize,
     rounds: usize,
     work: f64,
     busy: u64,
-    pub cap: u64,
-    pub fixed: u64,
-    pub caps: Vec<f64>,
-    pub duties: Vec<u32>,
-    pub cap_config: String,
+    pub(crate) cap: u64,
+    pub(crate) fixed: u64,
+    pub(crate) caps: Vec<f64>,
+    pub(crate) duties: Vec<u32>,
+    pub(crate) cap_config: String,
     source: String,
     others: Option<String>,
     interval: Option<String>,
+    known: bool,
     noise: String,
 }
 
 impl Options {
     /// A plant and a daemon. `plant` and `config` are added to what the options say.
-    pub fn bed(&self, plant: &[&str], config: &str, others: &str) -> Bed {
+    pub(crate) fn bed(&self, plant: &[&str], config: &str, others: &str) -> Bed {
         let trees = format!("{},battery,thermal,cpufreq", self.source);
         let others = self.others.as_deref().unwrap_or(others);
         let mut args = vec!["--trees", &trees, "--noise", &self.noise, "--others", others];
         args.extend_from_slice(plant);
-        let interval = self.interval.as_ref().map_or(String::new(), |i| format!("[energy]\ninterval = '{i}'\n"));
-        Bed::new(&args, &format!("{interval}[models]\ncontext = 4096\n{config}"))
+        let interval = self.interval.as_ref().map_or(String::new(), |i| format!("interval = '{i}'\n"));
+        let known = if self.known { "idle = '2W'\ncore = '2.4W'\n" } else { "" };
+        Bed::new(&args, &format!("[energy]\n{interval}{known}[models]\ncontext = 4096\n{config}"))
     }
 }
 
@@ -87,6 +91,7 @@ fn options(args: &[String]) -> Result<(Vec<String>, Options), String> {
         source: "rapl".to_owned(),
         others: None,
         interval: None,
+        known: false,
         noise: "2".to_owned(),
     };
     const ALL: [&str; 6] = ["idle", "busy", "shares", "cap", "single", "sum"];
@@ -117,6 +122,7 @@ fn options(args: &[String]) -> Result<(Vec<String>, Options), String> {
             "--cap-config" => o.cap_config = value.replace("\\n", "\n"),
             "--source" if value == "rapl" || value == "ina" => o.source.clone_from(value),
             "--others" => o.others = Some(value.clone()),
+            "--known" => o.known = value == "yes",
             "--interval" => o.interval = Some(value.clone()),
             "--noise" => o.noise.clone_from(value),
             _ => return Err(format!("{arg} {value}: no such option")),
@@ -129,7 +135,7 @@ fn options(args: &[String]) -> Result<(Vec<String>, Options), String> {
 }
 
 /// Prints the figures and which bounds hold. A bound on a figure that is not there does not hold.
-pub fn report(figures: &Value, bounds: &[(&str, f64, f64)]) -> bool {
+pub(crate) fn report(figures: &Value, bounds: &[(&str, f64, f64)]) -> bool {
     println!("\n== {}", figures["what"].as_str().unwrap_or(""));
     let mut all = true;
     for (name, value) in figures.as_object().into_iter().flatten().filter(|(n, _)| *n != "what") {

@@ -2,12 +2,13 @@
 //!
 //! Each returns its figures as JSON, so that a bench prints what a test asserts.
 
+use std::sync::Barrier;
 use std::time::Duration;
 
 use serde_json::{json, Value};
 
 use super::bed::{ask, become_user, many_users, Answer, Bed, Words, DEMO, MODEL};
-use super::plant::now;
+use super::plant::{now, Row};
 
 /// Users of the measurements. No account need exist.
 pub const USERS: [u32; 3] = [20_001, 20_002, 20_003];
@@ -22,6 +23,11 @@ fn round(x: f64) -> f64 {
 
 fn quantile(sorted: &[f64], q: f64) -> f64 {
     sorted.get(((sorted.len() as f64 * q).ceil() as usize).clamp(1, sorted.len().max(1)) - 1).copied().unwrap_or(0.0)
+}
+
+/// How busy other programs kept the machine: the busier, the harder to tell what is whose.
+fn others(true_: &Row) -> f64 {
+    round(true_.others_cpu / (true_.at as f64 / 1e9))
 }
 
 /// Parts that the account's total must be the exact sum of.
@@ -74,6 +80,7 @@ pub fn sum(bed: &mut Bed, time: Duration) -> Value {
         "requests": answers.len(),
         "users": if many_users() { USERS.len() } else { 1 },
         "source": last.json["source"],
+        "others_cores": others(&true_),
         "true_j": round(true_.total),
         "sum_j": round(parts),
         "error_percent": round(percent(parts, true_.total)),
@@ -95,17 +102,23 @@ pub fn sum(bed: &mut Bed, time: Duration) -> Value {
     })
 }
 
-/// SHARES. One user keeps three requests running and another one, all alike, `rounds` of them in a row.
+/// SHARES. One user asks three things and another one, all alike and at once; `rounds` times.
 pub fn shares(bed: &mut Bed, rounds: usize, seconds: f64) -> Value {
-    let speed = bed.speed(MODEL);
     // Four at once take longer than one alone, but less than four times as long.
-    let tokens = ((speed * seconds / 2.0) as u64).clamp(16, 1000);
+    let tokens = ((bed.speed(MODEL) * seconds) as u64).clamp(32, 800);
     let client = &bed.client;
+    // Each round begins when all have ended the last: who is left alone pays for whole steps.
+    let round_begins = Barrier::new(4);
+    let begins = &round_begins;
     let stream = |uid: u32, seed: u64| {
         move || {
             become_user(uid);
             let mut words = Words::new(seed);
-            (0..rounds).map(|_| ask(client, MODEL, &words.text(12), tokens)).collect::<Vec<_>>()
+            let mut one = || {
+                begins.wait();
+                ask(client, MODEL, &words.text(12), tokens)
+            };
+            (0..rounds).map(|_| one()).collect::<Vec<_>>()
         }
     };
     let (three, one) = std::thread::scope(|s| {
@@ -117,13 +130,15 @@ pub fn shares(bed: &mut Bed, rounds: usize, seconds: f64) -> Value {
     bed.settle();
     let from = three.iter().chain(&one).map(|a| a.from).min().expect("an answer");
     let to = three.iter().chain(&one).map(|a| a.to).max().expect("an answer");
-    let workers = bed.plant.truth().between(from, to + 100_000_000).workers;
+    let true_ = bed.plant.truth().between(from, to + 100_000_000);
+    let workers = true_.workers;
     let joules = |answers: &[Answer]| answers.iter().map(|a| a.energy("joules")).sum::<f64>();
     let (a, b) = (joules(&three), joules(&one));
     json!({
         "what": "shares",
         "seconds": round((to - from) as f64 / 1e9),
         "tokens_each": tokens,
+        "others_cores": others(&true_),
         "three_j": round(a),
         "one_j": round(b),
         "ratio": round(a / b),
@@ -174,6 +189,7 @@ pub fn single(bed: &mut Bed, count: usize, seconds: f64) -> Value {
     json!({
         "what": "single",
         "requests": count,
+        "others_cores": others(&truth.between(answers[0].from, answers[count - 1].to)),
         "seconds_mean": round(answers.iter().map(Answer::seconds).sum::<f64>() / count as f64),
         "joules_mean": round(charged / count as f64),
         "true_mean": round(used / count as f64),
