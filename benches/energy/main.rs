@@ -31,7 +31,7 @@ scripts/bench-energy [WHAT...] [OPTIONS]
   --fixed N       length of each run with fixed settings (12)
   --caps LIST     percent of the uncapped draw (50,70,90)
   --duties LIST   shares of time to sweep, in thousandths (1000,850,700,550,400,280,180)
-  --cap-config T  configuration that sets the cap, with {w} for the watts (\"[power]\\ncap = '{w}W'\")
+  --cap-config T  configuration that sets the cap, with {w} for the watts ([power] with that cap and policy 'max-throughput')
   --source rapl|ina   the plant's sensor (rapl)
   --others all|none   whether other programs draw the plant's power too (all; none for cap)
   --known yes     tells the daemon what the plant draws when idle and by a busy core; else it learns that, which
@@ -87,7 +87,7 @@ fn options(args: &[String]) -> Result<(Vec<String>, Options), String> {
         fixed: 12,
         caps: vec![50.0, 70.0, 90.0],
         duties: vec![1000, 850, 700, 550, 400, 280, 180],
-        cap_config: "[power]\ncap = '{w}W'".to_owned(),
+        cap_config: "[power]\ncap = '{w}W'\npolicy = 'max-throughput'".to_owned(),
         source: "rapl".to_owned(),
         others: None,
         interval: None,
