@@ -44,6 +44,37 @@ fn feed(mut command: Command, input: &str) -> Output {
     child.wait_with_output().expect("ends")
 }
 
+/// A tree in place of /sys.
+fn tree(name: &str) -> String {
+    format!("{}/tests/fixtures/sysfs/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+#[test]
+fn the_sensors_of_a_tree_are_listed_watched_and_compared() {
+    let jetson = tree("jetson-orin-nano");
+    let listed = good(&run(wattlm(&["meter", "--time", "100ms", "--sysfs", &jetson])));
+    assert!(listed.contains("The meter is ina3221:VDD_IN (board): 4.92 W."), "{listed}");
+    let json = good(&run(wattlm(&["meter", "--json", "--time", "100ms", "--sysfs", &tree("rapl-laptop")])));
+    let json: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!((&json["source"], &json["scope"]), (&"rapl:package-0".into(), &"package".into()));
+    assert_eq!(json["sensors"].as_array().map(Vec::len), Some(7));
+
+    let none = run(wattlm(&["meter", "--sysfs", &tree("raspberry-pi-5"), "--time", "1ms"]));
+    assert_eq!((none.status.code(), out(&none).contains("has no energy sensor")), (Some(1), true));
+    let none = run(wattlm(&["meter", "--watch", "--sysfs", &tree("raspberry-pi-5")]));
+    assert_eq!((none.status.code(), err(&none).contains("no meter: ")), (Some(1), true), "{}", err(&none));
+
+    let calibrate = ["meter", "calibrate", "--sysfs", &jetson, "--time", "500ms", "--fit", "offset", "--wall", "6"];
+    let lines = good(&run(wattlm(&calibrate)));
+    let (_, file) = lines.split_once("[energy]").expect("a section");
+    assert_eq!(file, "\nsource = \"ina3221:VDD_IN\"\nscale = 1.0\noffset = 1.0797\n");
+    let alone = run(wattlm(&["meter", "calibrate", "--sysfs", &jetson, "--wall", "6"]));
+    assert!(err(&alone).contains("add --fit scale or --fit offset"), "{}", err(&alone));
+    // Asked for, and nobody answers.
+    let silent = run(wattlm(&["meter", "calibrate", "--sysfs", &jetson, "--time", "1ms"]));
+    assert!(err(&silent).contains("type it, or give --wall IDLE,LOAD"), "{}", err(&silent));
+}
+
 fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }

@@ -68,7 +68,7 @@ pub(super) fn run(args: &Calibrate, setting: &Setting, sysfs: &Path, out: Out) -
         let (Some(a), Some(b)) = (from.total, to.total) else {
             return Err(Error::new(Code::NotFound, format!("{source} gave no reading; `wattlm meter` says why")));
         };
-        let sensor = (b - a).over(to.at - from.at).as_f64();
+        let sensor = (b - a).over(to.fresh - from.fresh).as_f64();
         let wall = match args.wall.get(n) {
             Some(wall) => *wall,
             // The load stays until somebody has read it off.

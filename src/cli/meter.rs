@@ -83,7 +83,7 @@ fn page(survey: &Survey, setting: &Setting) -> String {
     }
     match survey.scope {
         Some(scope) => {
-            let watts = survey.watts.map_or_else(|| "no reading yet".into(), |w| w.to_string());
+            let watts = survey.watts.map_or_else(|| "it has not moved while it was watched".into(), |w| w.to_string());
             page.push_str(&format!("The meter is {} ({}): {watts}", survey.source, scope_name(scope)));
             if setting.scale != 1.0 || setting.offset != 0.0 {
                 page.push_str(&format!(", with scale {} and offset {} W", setting.scale, setting.offset));
@@ -159,7 +159,7 @@ fn watch(setting: &Setting, sysfs: &Path, every: Duration, out: Out) -> Result<(
     loop {
         let seen = watch_for(&mut meter, &clock, every);
         let watts = match (before.total, seen.total) {
-            (Some(a), Some(b)) => Some((b - a).over(seen.at - before.at)),
+            (Some(a), Some(b)) if seen.fresh > before.fresh => Some((b - a).over(seen.fresh - before.fresh)),
             _ => None,
         };
         if out.json {

@@ -215,6 +215,7 @@ mod tests {
             contains: contains.iter().map(|c| (*c).to_owned()).collect(),
             refresh: Duration::ZERO,
             limit: Microwatts(u64::MAX),
+            averages: false,
             restless: false,
             path: "/".into(),
         };

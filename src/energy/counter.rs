@@ -1,7 +1,9 @@
 //! From the values of one sensor to energy: differences of a counter, or power integrated over time.
 //!
-//! Pure: values and times come from outside. A counter's difference is unwrapped by its range; power is integrated by
-//! trapezoids on monotonic time, which stands still while the device sleeps. What cannot be is a [`Fault`] and never an
+//! Pure: values and times come from outside. A counter's difference is unwrapped by its range. Power is integrated on
+//! monotonic time, which stands still while the device sleeps, and only up to the sensor's last refresh: what it shows is
+//! of the time before that, and what it will show is not known. A sensor that averages over its refresh shows the mean of
+//! it; of another the mean of two values in a row is taken, which are trapezoids. What cannot be is a [`Fault`] and never an
 //! amount: a difference that would take more power than the sensor can see, a step back that is no wrap, a value that
 //! has not moved although it should have.
 //!
@@ -19,8 +21,8 @@ const SLACK: Duration = Duration::from_millis(50);
 /// Readings of a sensor that shows power may be this many refreshes apart; further apart they say little of what was
 /// between them.
 const WATCHED: u32 = 10;
-/// The same, at least.
-const WATCHED_LEAST: Duration = Duration::from_secs(15);
+/// The same, at least: a device at rest is looked at once a minute.
+const WATCHED_LEAST: Duration = Duration::from_secs(90);
 /// A counter that never rests has stood still for too long after this many refreshes,
 const RESTLESS: u32 = 30;
 /// and this time;
@@ -120,9 +122,10 @@ pub struct Tracker {
     /// In microwatts.
     limit: u64,
     restless: bool,
+    averages: bool,
     refresh: Refresh,
     seen: Option<Seen>,
-    /// Up to when what was told is in its value.
+    /// Up to when energy was told.
     fresh: Time,
     /// Of integrated power what is less than a microjoule, in nanoseconds times twice microwatts.
     rest: u128,
@@ -137,6 +140,7 @@ impl Tracker {
             kind: spec.kind,
             limit: spec.limit.0,
             restless: spec.restless,
+            averages: spec.averages,
             refresh: Refresh::new(spec.refresh),
             seen: None,
             fresh: Time::ZERO,
@@ -155,7 +159,7 @@ impl Tracker {
         &mut self.refresh
     }
 
-    /// Up to when what was told is in the value: between its last refresh as far as is known, and the last reading.
+    /// Up to when energy was told: the sensor's last refresh, as far as is known.
     pub fn fresh(&self) -> Time {
         self.fresh
     }
@@ -197,25 +201,27 @@ impl Tracker {
         if self.patience().is_some_and(|p| gap > p) {
             return Err(Fault::Unwatched);
         }
-        let energy = match self.kind {
-            Kind::Power => self.trapezoid(seen.raw, raw, gap),
-            Kind::Counter { .. } => self.difference(seen, raw, now)?,
-        };
+        let told = self.fresh;
+        let difference = self.difference(seen, raw, now)?;
+        let refresh = self.refresh.get();
         if raw == seen.raw {
             self.watch_for_frost(seen.since, now.at, busy)?;
-            // A counter at rest is refreshed all the same; one that cannot rest was not.
+            // A sensor at rest is refreshed all the same; one that cannot rest was not.
             if !self.restless {
-                self.advance(Time(now.at.0.saturating_sub(self.refresh.get().as_nanos() as u64)));
+                self.advance(back(now.at, refresh));
             }
             self.seen = Some(Seen { when: now, ..seen });
         } else {
             self.suspicion = None;
             self.refresh.changed(now.at);
             // It changed at some time since the last look, and not longer ago than a refresh takes.
-            let ago = self.refresh.get().min(gap) / 2;
-            self.advance(Time(now.at.0.saturating_sub(ago.as_nanos() as u64)));
+            self.advance(back(now.at, refresh.min(gap) / 2));
             self.seen = Some(Seen { raw, when: now, since: now.at });
         }
+        let energy = match self.kind {
+            Kind::Power => self.integrate(seen.raw, raw, self.fresh.since(told), refresh),
+            Kind::Counter { .. } => difference,
+        };
         Ok(Some(Microjoules(energy)))
     }
 
@@ -246,10 +252,14 @@ impl Tracker {
         self.fresh = self.fresh.max(to);
     }
 
-    /// In microjoules, for the gap between two readings of power.
-    fn trapezoid(&mut self, before: u64, after: u64, gap: Duration) -> u64 {
+    /// Power over this time, in microjoules: the value `after` holds for the last refresh in it.
+    fn integrate(&mut self, before: u64, after: u64, time: Duration, refresh: Duration) -> u64 {
+        // Twice the energy, in microwatts times nanoseconds.
         const UNIT: u128 = 2 * 1_000_000_000;
-        let area = (u128::from(before) + u128::from(after)) * gap.as_nanos() + self.rest;
+        let (both, after) = (u128::from(before) + u128::from(after), 2 * u128::from(after));
+        let last = time.min(refresh);
+        let own = if self.averages { after } else { both };
+        let area = own * last.as_nanos() + both * (time - last).as_nanos() + self.rest;
         self.rest = area % UNIT;
         u64::try_from(area / UNIT).unwrap_or(u64::MAX)
     }
@@ -297,6 +307,11 @@ impl Tracker {
         }
         Ok(())
     }
+}
+
+/// This long before.
+fn back(at: Time, by: Duration) -> Time {
+    Time(at.0.saturating_sub(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ const QUIET_ENOUGH: f64 = 0.3;
 const ACTIVE_MEMORY: f64 = 20.0;
 /// No device that this runs on draws more: a sensor that says so is wrong.
 const MOST: f64 = 1e5;
+/// Idle draw as a share of the draw at full load: small boards and laptops lie between a fifth and a half.
+const IDLE_SHARE: f64 = 0.35;
 /// Relative standard deviation given to what nothing but the built-in figures says.
 const UNKNOWN: f64 = 0.5;
 
@@ -93,14 +95,16 @@ impl Line {
         }
     }
 
-    /// Intercept and slope, drawn towards `slope` where the data spans few loads.
-    fn fit(&self, slope: f64) -> Option<(f64, f64)> {
+    /// Intercept and slope. Where the data spans few loads, they are drawn towards those of a device of so many cores
+    /// that draws [`IDLE_SHARE`] of its full draw when idle.
+    fn fit(&self, cores: f64) -> Option<(f64, f64)> {
         if self.n < QUIET_ENOUGH {
             return None;
         }
         let (mx, my) = (self.x / self.n, self.y / self.n);
         let spread = (self.xx / self.n - mx * mx).max(0.0);
         let together = self.xy / self.n - mx * my;
+        let slope = my / (IDLE_SHARE / (1.0 - IDLE_SHARE) * cores + mx).max(f64::MIN_POSITIVE);
         // As if a load known from elsewhere had varied by a fifth of a core.
         let prior = 0.04;
         let b = ((together + prior * slope) / (spread + prior)).max(0.0);
@@ -157,7 +161,7 @@ impl PowerModel {
         if self.quiet.weight >= QUIET_ENOUGH {
             return self.quiet.mean;
         }
-        match self.line.fit(self.prior.core) {
+        match self.line.fit(f64::from(self.prior.cores)) {
             Some((idle, _)) => idle.min(self.least),
             None => self.prior.idle,
         }
@@ -169,7 +173,7 @@ impl PowerModel {
             // Never better than half a percent: the baseline drifts while something runs.
             return self.quiet.error().max(0.005 * self.quiet.mean);
         }
-        match self.line.fit(self.prior.core) {
+        match self.line.fit(f64::from(self.prior.cores)) {
             // An extrapolation.
             Some((idle, slope)) => 0.15 * idle + 0.15 * slope,
             None => UNKNOWN * self.prior.idle,
@@ -279,6 +283,16 @@ mod tests {
         }
         near(m.idle(), 2.0, 0.4);
         assert!(m.idle_error() > 0.2);
+    }
+
+    #[test]
+    fn a_device_that_is_always_busy_is_taken_for_a_usual_one() {
+        let mut m = model();
+        for _ in 0..400 {
+            m.observe(truth(2.0), 2.0, 0.1);
+        }
+        near(m.idle(), 2.0, 0.6);
+        near(m.active(2.0), 4.8, 0.6);
     }
 
     #[test]

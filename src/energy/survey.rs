@@ -157,11 +157,13 @@ impl Watch {
             Kind::Counter { .. } => changed,
             Kind::Power => true,
         };
+        // Power is told up to the last refresh.
+        let upto = if self.source.spec().kind == Kind::Power { self.tracker.fresh() } else { at };
         if self.first.is_none() && starts {
-            (self.first, self.energy) = (Some(at), 0);
+            (self.first, self.energy) = (Some(upto), 0);
         }
         if changed || self.source.spec().kind == Kind::Power {
-            self.changed = Some((at, self.energy));
+            self.changed = Some((upto, self.energy));
         }
         (self.raw, self.last) = (Some(raw), at);
     }
@@ -170,7 +172,7 @@ impl Watch {
         let first = self.first?;
         let (last, energy) = self.changed?;
         match self.source.spec().kind {
-            // It was seen once.
+            // Too short to see a refresh.
             Kind::Power if last == first => self.raw.map(Microwatts),
             _ if last == first => None,
             _ => Some(Microjoules(energy).over(last.since(first))),

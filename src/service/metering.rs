@@ -131,9 +131,9 @@ impl Core {
 
     /// A lane's worker has mapped its model: what it used until now was for that.
     pub(super) fn lane_woke(&mut self, id: LaneId) {
-        if let Some(cpu) = self.worker_cpu(id) {
-            self.metering.ledger.ready(id, cpu);
-        }
+        // Where that cannot be told, nobody is charged for it: who woke it must not wait for it for ever.
+        let cpu = self.worker_cpu(id).unwrap_or_default();
+        self.metering.ledger.ready(id, cpu);
     }
 
     fn worker_cpu(&self, id: LaneId) -> Option<Duration> {
@@ -165,7 +165,7 @@ impl Core {
     /// The CPU time that a request which is about to start may use.
     pub(super) fn allowance(&mut self, id: RequestId, lane: LaneId) -> Option<u64> {
         let (energy, told) = self.metering.allowed.get_mut(&id)?;
-        let micros = u64::try_from(self.metering.ledger.cpu_for(id, lane, *energy).as_micros()).unwrap_or(u64::MAX);
+        let micros = u64::try_from(self.metering.ledger.cpu_left(id, lane, *energy).as_micros()).unwrap_or(u64::MAX);
         *told = Some(micros);
         *told
     }
@@ -177,7 +177,8 @@ impl Core {
             // One that does not run yet is told when it starts.
             let (Some(before), Some(request)) = (*told, self.requests.get(id)) else { continue };
             let Some(lane) = request.lane else { continue };
-            let micros = u64::try_from(ledger.cpu_for(*id, lane, *energy).as_micros()).unwrap_or(u64::MAX);
+            let cpu = ledger.cpu_used(*id) + ledger.cpu_left(*id, lane, *energy);
+            let micros = u64::try_from(cpu.as_micros()).unwrap_or(u64::MAX);
             if micros.abs_diff(before) > before / ALLOWANCE_NEWS {
                 *told = Some(micros);
                 if let Some(l) = self.lanes.by_id.get(&lane).and_then(|slot| slot.lane.as_ref()) {

@@ -15,7 +15,7 @@ pub const DAYS: usize = 90;
 /// Days are merged when there are so many more, so that not every midnight rewrites the file.
 const SLACK: usize = 7;
 /// Months that are kept as months; older ones are merged into one line.
-pub const MONTHS: usize = 120;
+pub const MONTHS: usize = 60;
 /// Clients and models of one period. What more there are share a line of nobody's.
 pub const LINES: usize = 64;
 /// Periods there can be at once, before anything is merged: a clock that jumps about makes many.
@@ -362,7 +362,7 @@ pub(super) mod tests {
         let days = book.pages().keys().filter(|p| matches!(p, Period::Day(_))).count();
         assert_eq!((days, book.pages().keys().next().unwrap().to_string().as_str()), (DAYS, "2024-10"));
 
-        // Ten years and more, each month on one day.
+        // Many years, each month on one day.
         let mut book = Book::default();
         for month in 0..(DAYS + MONTHS + 40) as u32 {
             book.charge(Day::of_date(2000 + month / 12, month % 12 + 1, 15).unwrap(), 1, "m", &entry(1));

@@ -153,6 +153,9 @@ pub struct DeviceRow {
     pub estimated: f64,
 }
 
+/// What a line is about, in the order of lines.
+type Key<'a> = (Option<Period>, Option<Who>, Option<&'a str>);
+
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Report {
@@ -180,7 +183,7 @@ impl Report {
         exact: bool,
     ) -> Report {
         let joules = if exact { Microjoules::as_f64 } else { coarse };
-        let mut lines: BTreeMap<(Option<Period>, Option<Who>, Option<&str>), Entry> = BTreeMap::new();
+        let mut lines: BTreeMap<Key, Entry> = BTreeMap::new();
         let mut device: BTreeMap<Period, (Entry, DeviceLine)> = BTreeMap::new();
         let mut total = Entry::default();
         for (period, page) in accounts.into_iter().flatten().filter(|(p, _)| p.within(query.from, query.to)) {
@@ -226,7 +229,7 @@ impl Report {
             shared: rest(charged, line),
             estimated: joules(line.estimated),
         });
-        let line = |((period, uid, model), entry): (&(Option<Period>, Option<Who>, Option<&str>), &Entry)| Line {
+        let line = |((period, uid, model), entry): (&Key, &Entry)| Line {
             period: period.map(|p| p.to_string()),
             uid: *uid,
             model: model.map(str::to_owned),

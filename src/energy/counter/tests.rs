@@ -20,6 +20,7 @@ fn spec(kind: Kind, limit_w: u64) -> Spec {
         contains: Vec::new(),
         refresh: Duration::from_millis(1),
         limit: Microwatts(limit_w * 1_000_000),
+        averages: false,
         restless: matches!(kind, Kind::Counter { .. }),
         path: "/t".into(),
     }
@@ -95,10 +96,12 @@ fn what_a_slow_sensor_held_back_is_no_jump() {
 fn power_is_integrated_by_trapezoids_to_the_last_microjoule() {
     let mut t = power();
     t.next(1_000_000, at(0), idle).unwrap();
-    assert_eq!(t.next(3_000_000, at(500), idle), Ok(Some(Microjoules(1_000_000))));
+    // Up to the middle of the refresh in which it changed.
+    assert_eq!(t.next(3_000_000, at(500), idle), Ok(Some(Microjoules(999_000))));
+    assert_eq!(t.fresh(), Time(499_500_000));
     let mut t = power();
     t.next(1, at(0), idle).unwrap();
-    let sum: u64 = (1..=10_000).map(|n| t.next(1, at(n), idle).unwrap().unwrap().0).sum();
+    let sum: u64 = (1..=10_001).map(|n| t.next(1, at(n), idle).unwrap().unwrap().0).sum();
     assert_eq!(sum, 10);
 }
 
@@ -139,9 +142,27 @@ fn sleep_is_told_and_not_counted() {
 fn power_that_nobody_watched_is_not_guessed() {
     let mut t = power();
     t.next(5_000_000, at(0), idle).unwrap();
-    assert_eq!(t.next(5_000_000, at(15_000), idle).unwrap(), Some(Microjoules(75_000_000)));
-    assert_eq!(t.next(5_000_000, at(31_000), idle), Err(Fault::Unwatched));
-    assert_eq!(t.bridge(5_000_000, at(31_100)), None);
+    assert_eq!(t.next(5_000_000, at(60_001), idle).unwrap(), Some(Microjoules(300_000_000)));
+    assert_eq!(t.next(5_000_000, at(151_000), idle), Err(Fault::Unwatched));
+    assert_eq!(t.bridge(5_000_000, at(151_100)), None);
+}
+
+#[test]
+fn means_are_integrated_as_what_they_are() {
+    // 2 W until 1030 ms, then 10 W; shown as means of 100 ms, read every 7 ms.
+    let mut t = Tracker::new(&Spec { averages: true, refresh: Duration::from_millis(100), ..spec(Kind::Power, 200) });
+    let truth = |ms: u64| ms * 2_000 + ms.saturating_sub(1030) * 8_000;
+    let mut told = 0;
+    for n in 0..500 {
+        let now = n * 7;
+        let shown = now / 100 * 100;
+        // Noise, so that each refresh shows.
+        let mean = if shown == 0 { 2_000_000 } else { (truth(shown) - truth(shown - 100)) * 10 + shown % 700 };
+        told += t.next(mean, at(now), idle).unwrap().map_or(0, |uj| uj.0);
+        let want = truth(t.fresh().0 / MS);
+        assert!(told.abs_diff(want) <= 100_000, "{now}: {told} {want}");
+    }
+    assert!(told.abs_diff(truth(3400)) < 80_000, "{told}");
 }
 
 #[test]

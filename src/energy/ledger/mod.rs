@@ -213,12 +213,16 @@ impl Ledger {
         self.lanes.get(&lane).map_or(self.rate(), |l| l.rate(self.rate())) * 1e3
     }
 
-    /// How much of its lane's CPU time, since its start, a request may use if it may use this much energy in all.
-    pub fn cpu_for(&self, id: RequestId, lane: LaneId, energy: Microjoules) -> Duration {
-        let (told, cpu) = self.entries.get(&id).map_or((0, 0.0), |e| (e.told, e.cpu));
+    /// How much of this lane's CPU time a request may still use if it may use this much energy in all.
+    pub fn cpu_left(&self, id: RequestId, lane: LaneId, energy: Microjoules) -> Duration {
+        let told = self.entries.get(&id).map_or(0, |e| e.told);
         let left = energy.0.saturating_sub(told) as f64;
-        let micros = cpu / 1e3 + left / self.rate_of(lane).max(1e-6);
-        Duration::from_micros(micros as u64)
+        Duration::from_micros((left / self.rate_of(lane).max(1e-6)) as u64)
+    }
+
+    /// How much of its lane's CPU time it has used since it was last started.
+    pub fn cpu_used(&self, id: RequestId) -> Duration {
+        self.entries.get(&id).map_or(Duration::ZERO, |e| Duration::from_nanos(e.cpu as u64))
     }
 
     /// Up to here energy is booked.

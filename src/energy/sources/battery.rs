@@ -136,6 +136,7 @@ pub(super) fn discover(sysfs: &Path) -> Vec<Box<dyn Source>> {
             contains: Vec::new(),
             refresh: if kind == Kind::Power { REFRESH } else { CHARGE_REFRESH },
             limit: LIMIT,
+            averages: true,
             restless: false,
             path,
         };

@@ -98,6 +98,8 @@ impl Chip {
             contains: Vec::new(),
             refresh: self.refresh.unwrap_or(prior),
             limit: if matches!(role, Role::Rail | Role::Part | Role::Module) { RAIL_LIMIT } else { LIMIT },
+            // INA2xx and INA3221 average over the conversions of one refresh; so do drivers that say "average".
+            averages: self.name.starts_with("ina") || file.ends_with("_average"),
             restless: false,
             path: self.dir.join(file),
         }

@@ -82,6 +82,8 @@ pub struct Spec {
     pub contains: Vec<String>,
     /// Time between two refreshes as its documentation has it, until it is measured.
     pub refresh: Duration,
+    /// It shows the mean power since its last refresh, and not that of one moment.
+    pub averages: bool,
     /// More than it can ever show: a value that implies more is garbage.
     pub limit: Microwatts,
     /// Its value never stays the same for long, whatever the device does.

@@ -58,6 +58,7 @@ pub(super) fn discover() -> Vec<Box<dyn Source>> {
             contains: Vec::new(),
             refresh: REFRESH,
             limit: LIMIT,
+            averages: true,
             restless: kind != Kind::Power,
             path: PathBuf::from(format!("/dev/nvidia{index}")),
         };

@@ -54,6 +54,7 @@ pub(super) fn discover() -> Vec<Box<dyn Source>> {
         contains: Vec::new(),
         refresh: REFRESH,
         limit: LIMIT,
+        averages: false,
         restless: false,
         path: DEVICE.into(),
     };

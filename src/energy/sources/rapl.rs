@@ -105,26 +105,30 @@ fn spec(zone: &Zone, name: &str, zones: &[Zone], names: &[(String, String)]) -> 
         (None, n) if n.starts_with("package") => (Role::Processor, Scope::Package, "processor package"),
         (None, _) => (Role::Rail, Scope::Rail, "powercap zone"),
     };
+    let range = number(&zone.dir.join("max_energy_range_uj")).filter(|r| *r > 0);
     Spec {
         name: name.to_owned(),
         what,
         scope,
         role,
-        kind: Kind::Counter { range: number(&zone.dir.join("max_energy_range_uj")).filter(|r| *r > 0) },
+        kind: Kind::Counter { range },
         contains: contains.collect(),
         refresh: REFRESH,
-        limit: limit(&zone.dir),
+        limit: limit(&zone.dir, range),
         // Leakage alone moves a package's counter; that of a part that is switched off may rest.
+        averages: false,
         restless: role == Role::Processor,
         path: zone.dir.join("energy_uj"),
     }
 }
 
-/// Three times what its limits allow: the long-term and short-term ones are averages, which peaks exceed.
-fn limit(dir: &Path) -> Microwatts {
+/// Three times what its limits allow: the long-term and short-term ones are averages, which peaks exceed. Without any,
+/// what would turn the counter round in ten seconds: none is made so narrow.
+fn limit(dir: &Path, range: Option<u64>) -> Microwatts {
+    let unlimited = Microwatts(range.map_or(LIMIT.0, |uj| LIMIT.0.min(uj / 10)));
     let most = (0..4)
         .flat_map(|n| ["power_limit_uw", "max_power_uw"].map(|f| dir.join(format!("constraint_{n}_{f}"))))
         .filter_map(|f| number(&f))
         .max();
-    most.filter(|uw| *uw > 0).map_or(LIMIT, |uw| Microwatts(uw.saturating_mul(3).clamp(LEAST_LIMIT, LIMIT.0)))
+    most.filter(|uw| *uw > 0).map_or(unlimited, |uw| Microwatts(uw.saturating_mul(3).clamp(LEAST_LIMIT, LIMIT.0)))
 }
