@@ -311,7 +311,8 @@ fn generate_answers_from_argument_and_stdin_and_explains_itself() {
     let output = run(ask(&daemon, &["generate", UTTERANCE, "--temperature", "0", "--receipt"]));
     let text = good(&output);
     assert!(text.ends_with('\n') && text.trim().starts_with('{') && json(text.trim()).is_object(), "{text}");
-    assert!(err(&output).contains("tokens/s"), "{}", err(&output));
+    let told = err(&output);
+    assert!(told.contains("tokens/s") && told.contains("J/token") && told.contains("decode"), "{told}");
 
     let by_stdin = feed(ask(&daemon, &["generate", "-t", "0"]), &format!("{UTTERANCE}\n"));
     assert_eq!(good(&by_stdin), text);
@@ -323,6 +324,8 @@ fn generate_answers_from_argument_and_stdin_and_explains_itself() {
     assert_eq!(joined, text.strip_suffix('\n').unwrap());
     assert_eq!(last["finish_reason"], "stop");
     assert!(last["wattlm"]["decode_tokens_per_s"].as_f64() > Some(0.0), "{last}");
+    let energy = &last["wattlm"]["energy"];
+    assert!(energy["joules"].is_number() && energy["quality"].is_string(), "{last}");
     let whole = json(&good(&run(ask(&daemon, &["generate", UTTERANCE, "-t", "0", "--json", "--no-stream"]))));
     assert_eq!(whole["text"], joined);
 
@@ -361,7 +364,7 @@ fn status_and_models_follow_load_and_unload() {
     assert_eq!(good(&run(ask(&daemon, &["models", "load", &name]))), format!("loaded {name}\n"));
     assert_eq!(status()["lanes"][0]["state"], "ready");
     let page = good(&run(ask(&daemon, &["status"])));
-    assert!(page.contains(&name) && page.contains("kernels"), "{page}");
+    assert!(page.contains(&name) && page.contains("kernels") && page.contains("\nenergy "), "{page}");
     assert!(good(&run(ask(&daemon, &["models", "list"]))).contains("loaded"));
     good(&run(ask(&daemon, &["models", "verify"])));
 
@@ -369,6 +372,41 @@ fn status_and_models_follow_load_and_unload() {
     assert_eq!(status()["lanes"], Value::Array(Vec::new()));
     let output = run(ask(&daemon, &["models", "load", "nothing"]));
     assert!(output.status.code() == Some(1) && err(&output).contains("model_not_found"), "{}", err(&output));
+}
+
+#[test]
+fn the_account_outlives_a_killed_daemon() {
+    let mut daemon = Daemon::demo();
+    let asked = json(&good(&run(ask(&daemon, &["generate", UTTERANCE, "-t", "0", "--json", "--no-stream"]))));
+    let account = |args: &[&str]| good(&run(ask(&daemon, &[&["account", "--json"], args].concat())));
+    let report = json(&account(&["--by", "model"]));
+    assert_eq!(report["lines"][0]["model"], asked["wattlm"]["model"], "{report}");
+    for tokens in ["prompt_tokens", "completion_tokens"] {
+        assert_eq!(report["total"][tokens], asked["usage"][tokens], "{report}");
+    }
+    assert!(account(&["--from", "2999-01-01"]).contains("\"lines\":[]"));
+    let exact = report["total"]["joules"].as_f64().unwrap();
+    let receipt = asked["wattlm"]["energy"]["joules"].as_f64().unwrap();
+    assert!((exact - receipt).abs() <= 0.01 * exact + 0.001 || exact > receipt, "{exact} {receipt}");
+
+    // Its files say the same when it is gone without a word.
+    let config = daemon.dir.path().join("files.toml");
+    fs::write(&config, format!("[paths]\nstate = \"{}\"\n", daemon.dir.path().join("state").display())).unwrap();
+    let none = daemon.dir.path().join("none");
+    let files = || {
+        let mut command = wattlm(&["account", "--json"]);
+        command.env("WATTLM_CONFIG", &config).env("WATTLM_SOCKET", &none);
+        run(command)
+    };
+    eventually("it is on the disk", || json(&good(&files()))["total"] == report["total"]);
+    daemon.signal(Signal::SIGKILL);
+    let told = err(&files());
+    assert!(told.contains("does not run"), "{told}");
+    assert_eq!(json(&good(&files()))["total"], report["total"]);
+    daemon.wait();
+    fs::remove_dir_all(daemon.dir.path().join("state/account")).unwrap();
+    let output = files();
+    assert_eq!((output.status.code(), json(&out(&output))["error"]["code"].as_str()), (Some(69), Some("no_daemon")));
 }
 
 /// A daemon whose answers do not end by themselves for a while: random weights, and room for many tokens.

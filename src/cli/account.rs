@@ -72,10 +72,10 @@ fn from_files(args: &Account, no_daemon: Error) -> Result<Report> {
     account::read(&dir, &Query { uid, from, to, by }).map_err(|e| {
         let shown = dir.display();
         let what = match e.kind() {
-            ErrorKind::PermissionDenied => "only its own user and root may read".to_owned(),
-            _ => format!("cannot be read ({e}):"),
+            ErrorKind::PermissionDenied => "may be read by its own user and root alone".to_owned(),
+            _ => format!("cannot be read: {e}"),
         };
-        Error::new(no_daemon.code, format!("{}; and the files of its account {what} {shown}", no_daemon.message))
+        Error::new(no_daemon.code, format!("{}; its account in {shown} {what}", no_daemon.message))
     })
 }
 
