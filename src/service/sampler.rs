@@ -290,6 +290,7 @@ mod tests {
         let own = cpu_of(std::process::id() as i32).unwrap() - own;
         assert!(own >= Duration::from_millis(20), "{own:?}");
         assert!(machine.busy() >= before);
-        assert_eq!(cpu_of(i32::MAX), None);
+        // More than any kernel gives out.
+        assert_eq!(cpu_of(1 << 23), None);
     }
 }
