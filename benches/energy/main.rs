@@ -160,7 +160,7 @@ fn run(what: &str, o: &Options) -> bool {
             let mut bed = o.bed(&["--outage", &outage], "", "all");
             let figures = measure::sum(&mut bed, Duration::from_secs(o.seconds));
             let exact = ("parts_less_metered_j", -0.000_01, 0.000_01);
-            report(&figures, &[("error_percent", -0.5, 0.5), exact, ("estimated_j", 0.01, f64::MAX)])
+            report(&figures, &[("error_percent", -0.5, 0.5), exact, ("estimated_j", 0.01, 1e9)])
         }
         "shares" => {
             let mut bed = o.bed(&[], "", "all");
