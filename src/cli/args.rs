@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use crate::energy::account::{self, Day};
 use crate::models::naming;
 use crate::sched;
-use crate::units::Span;
+use crate::units::{Microjoules, Span};
 
 /// Sections behind the options in `wattlm --help` and in wattlm(1).
 pub(super) const MORE: [(&str, &str); 3] = [
@@ -67,6 +67,12 @@ pub(super) enum Command {
     Models(Models),
     /// Shows what the service is doing: models loaded, requests, totals, energy, the last fault
     Status,
+    /// Shows your energy budgets: what is left of each, when it is full again, what bounds you
+    Budget {
+        /// Another user's, by number; for administrators
+        #[arg(long, value_name = "UID")]
+        uid: Option<u32>,
+    },
     Account(Account),
     Meter(Meter),
     #[command(subcommand)]
@@ -155,9 +161,19 @@ pub(super) struct Ask {
     /// Fails unless the answer is complete in this time, such as 30s
     #[arg(long, value_name = "TIME")]
     pub(super) deadline: Option<Span>,
+    /// Ends the answer when it has used this much energy, such as 5J
+    #[arg(long, value_name = "ENERGY", value_parser = energy)]
+    pub(super) max_joules: Option<Microjoules>,
     /// Prints on standard error what the answer took: energy, tokens, speed, times, where it ran and why
     #[arg(long)]
     pub(super) receipt: bool,
+}
+
+fn energy(text: &str) -> Result<Microjoules, String> {
+    match text.parse() {
+        Ok(Microjoules::ZERO) => Err("write more than 0".to_owned()),
+        other => other,
+    }
 }
 
 /// A number within a range. Leaves no way in for NaN, which JSON cannot carry.
@@ -463,6 +479,9 @@ mod tests {
             ["generate", "--class", "urgent"],
             ["generate", "--deadline", "30"],
             ["generate", "--seed", "-1"],
+            ["generate", "--max-joules", "0"],
+            ["generate", "--max-joules", "5"],
+            ["budget", "--uid", "root"],
         ] {
             assert_eq!(parse(&bad).unwrap_err().exit_code(), 2, "{bad:?}");
         }

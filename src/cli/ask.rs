@@ -53,6 +53,9 @@ fn body(ask: &Ask, prompt: &Prompt, class: Option<Class>) -> Value {
     if let Some(class) = class {
         own.insert("class".into(), json!(crate::sched::Class::from(class)));
     }
+    if let Some(energy) = ask.max_joules {
+        own.insert("max_joules".into(), json!(energy));
+    }
     if let Some(deadline) = ask.deadline {
         // Rounded up: zero would be no time at all.
         own.insert("deadline_ms".into(), json!(deadline.0.as_micros().div_ceil(1000) as u64));
@@ -253,6 +256,8 @@ mod tests {
             "3",
             "--stop",
             "x",
+            "--max-joules",
+            "2.5J",
             "--deadline",
             "1500ms",
         ]);
@@ -261,7 +266,7 @@ mod tests {
             json!({
                 "messages": [{"role": "user", "content": "hi"}], "model": "a:b", "max_tokens": 9, "temperature": 0.5,
                 "top_p": 0.25, "top_k": 7, "min_p": 0.125, "seed": 3, "stop": ["x"],
-                "wattlm": {"class": "background", "deadline_ms": 1500},
+                "wattlm": {"class": "background", "max_joules": 2.5, "deadline_ms": 1500},
             })
         );
     }

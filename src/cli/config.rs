@@ -127,6 +127,10 @@ fn annotated(loaded: &Loaded, sources: &Sources) -> String {
         // What a [[model]] does not set is not listed, so whatever is listed was written.
         table("[[model]]".to_owned(), model, &|_| true);
     }
+    let default = config::Client::default();
+    for client in &loaded.config.client {
+        table("[[client]]".to_owned(), client, &|key| client.get(key) != default.get(key));
+    }
     text
 }
 

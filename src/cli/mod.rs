@@ -9,6 +9,7 @@
 mod account;
 mod args;
 mod ask;
+mod budget;
 mod calibrate;
 mod chat;
 mod config;
@@ -74,6 +75,7 @@ fn run(command: Command, socket: Option<PathBuf>, out: Out) -> Result<ExitCode> 
         Command::Chat(args) => chat::run(args, &connect()?, out)?,
         Command::Account(args) => account::run(&args, connect, out)?,
         Command::Status => status::run(&connect()?, out)?,
+        Command::Budget { uid } => budget::run(&connect()?, uid, out)?,
         Command::Models(command) => return models::run(command, connect, out),
         Command::Meter(args) => return meter::run(args, out),
         Command::Config(command) => return config::run(command, out),

@@ -194,6 +194,15 @@ impl Client {
         self.json("GET", "/wattlm/v1/status", None)
     }
 
+    /// The energy budgets of whoever asks, or, for administrators, of a user.
+    ///
+    /// # Errors
+    /// As [`Client::json`].
+    pub fn budget(&self, uid: Option<u32>) -> Result<Value> {
+        let query = uid.map(|uid| format!("?uid={uid}")).unwrap_or_default();
+        self.json("GET", &format!("/wattlm/v1/budget{query}"), None)
+    }
+
     /// The daemon's account of energy. `query` as in a URL, such as `uid=all&by=day`; it may be empty.
     ///
     /// # Errors

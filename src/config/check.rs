@@ -36,6 +36,8 @@ pub(super) fn check(config: &Config, origins: &Origins) -> Vec<Problem> {
     checker.limits(config);
     checker.cpu(config);
     checker.names(config);
+    checker.power(config);
+    checker.clients(config);
     checker.energy(config);
     checker.problems
 }
@@ -141,6 +143,76 @@ impl Checker<'_> {
         if !affinity.is_empty() && threads as usize > affinity.len() {
             let message = format!("{threads} threads share the {} CPUs of 'affinity'", affinity.len());
             self.warning(&["cpu.threads", "cpu.affinity"], message, "they will wait for each other");
+        }
+    }
+
+    fn power(&mut self, config: &Config) {
+        let budgets = config.budgets();
+        let tables =
+            [("power", budgets.mains), ("power.battery", budgets.battery), ("power.low_battery", budgets.low_battery)];
+        for (name, power) in tables {
+            let own = |key: &str| self.origins.contains_key(&format!("{name}.{key}"));
+            if !own("joules_per_hour") && !own("joules_per_day") {
+                continue;
+            }
+            if let (Some(hour), Some(day)) = (power.joules_per_hour, power.joules_per_day) {
+                if hour > day {
+                    let key = format!("{name}.joules_per_hour");
+                    let message = format!("'{key}' ({hour}) is more than the joules of the day ({day}), which hold");
+                    self.warning(&[&key, &format!("{name}.joules_per_day"), "power.joules_per_hour"], message, "");
+                }
+            }
+        }
+    }
+
+    fn clients(&mut self, config: &Config) {
+        let mut taken: BTreeMap<(&str, String), &str> = BTreeMap::new();
+        for client in &config.client {
+            let path = format!("client.{}", client.name);
+            let who = [
+                ("uid", client.uid.map(|n| n.to_string())),
+                ("user", client.user.clone()),
+                ("gid", client.gid.map(|n| n.to_string())),
+                ("group", client.group.clone()),
+                ("unit", client.unit.clone()),
+            ];
+            let named: Vec<_> = who.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
+            match (client.name.as_str(), &named[..]) {
+                ("default", []) => {}
+                ("default", [(key, _), ..]) => {
+                    let at = format!("{path}.{key}");
+                    let message = format!("[[client]] 'default' is everybody else, and names a {key}");
+                    self.error(&[&at, &path], message, &format!("remove '{key}', or give the table another name"));
+                }
+                (name, []) => {
+                    let message = format!("[[client]] '{}' does not say who it is", quote(name));
+                    let hint = "write one of uid, user, gid, group, unit; or name it \"default\" for everybody else";
+                    self.error(&[&path], message, hint);
+                }
+                (name, [(key, value)]) => {
+                    let at = format!("{path}.{key}");
+                    if let Some(other) = taken.insert((key, value.clone()), name) {
+                        let message = format!("[[client]] '{}' already names the {key} {}", quote(other), quote(value));
+                        self.error(&[&at, &path], message, "merge the two");
+                    }
+                    let unit = |v: &str| v.ends_with(".service") || v.ends_with(".scope");
+                    if *key == "unit" && (!unit(value) || value.contains('/')) {
+                        let message = format!("'{}' is no unit that a process runs in", quote(value));
+                        self.error(&[&at], message, "write its whole name, such as \"camera.service\"");
+                    } else if value.is_empty() {
+                        self.error(&[&at], format!("'{key}' is empty"), "write a name");
+                    }
+                }
+                (name, [(first, _), (second, _), ..]) => {
+                    let at = format!("{path}.{second}");
+                    let message = format!("[[client]] '{}' names both a {first} and a {second}", quote(name));
+                    self.error(&[&at, &path], message, "keep one of them, and write another [[client]] for the other");
+                }
+            }
+            for name in client.models.iter().filter(|name| !valid_reference(name)) {
+                let message = format!("'{}' is no model's name", quote(name));
+                self.error(&[&format!("{path}.models")], message, "write a model's name, or \"name:variant\"");
+            }
         }
     }
 

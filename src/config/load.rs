@@ -16,7 +16,7 @@ use toml::Spanned;
 use super::check::{check, valid_name, Origins, NAME_HINT};
 use super::paths::Env;
 use super::problem::{nearest, quote, Place, Problem};
-use super::schema::{Model, Section};
+use super::schema::{Client, Model, Section};
 use super::tree::Config;
 use super::value::found;
 
@@ -24,8 +24,8 @@ use super::value::found;
 const MAX_FILE: u64 = 1 << 20;
 /// Far more drop-ins than anybody maintains, few enough to read at once.
 const MAX_FILES: usize = 256;
-/// The same for models.
-const MAX_MODELS: usize = 256;
+/// The same for models, and for clients.
+const MAX_TABLES: usize = 256;
 /// Nobody reads more complaints about one file at a time.
 const MAX_PROBLEMS: usize = 100;
 
@@ -276,13 +276,16 @@ impl Overlay<'_> {
         for (key, value) in root {
             let name = key.get_ref().as_ref();
             if name == "model" {
-                self.models(&mut config, value);
-            } else if let Some(section) = config.section_mut(name) {
+                self.list(&mut config.model, value);
+            } else if name == "client" {
+                self.list(&mut config.client, value);
+            } else if config.section_mut(name).is_some() {
                 match value.get_ref() {
-                    DeValue::Table(table) => self.table(section, &format!("[{name}]"), name, table),
+                    DeValue::Table(table) => self.section(&mut config, name, table),
                     other => {
                         let hint = match (name, other) {
                             ("models", DeValue::Array(_)) => "write [models], or [[model]] for one model".into(),
+                            ("power", _) => "write [power], and cap = \"5W\" on a line below".into(),
                             _ => format!("write [{name}], and its keys on the lines below"),
                         };
                         self.error(key.span(), name, format!("'{name}' is a section, found {}", found(other)), hint);
@@ -296,10 +299,37 @@ impl Overlay<'_> {
         self.reader.config = config;
     }
 
+    /// A section and those within it, such as `[power.battery]` in `[power]`.
+    fn section(&mut self, config: &mut Config, path: &str, table: &DeTable<'_>) {
+        for (key, value) in table {
+            let inner = format!("{path}.{}", key.get_ref());
+            match value.get_ref() {
+                DeValue::Table(table) if config.section_mut(&inner).is_some() => self.section(config, &inner, table),
+                _ => {}
+            }
+        }
+        if let Some(section) = config.section_mut(path) {
+            self.table(section, &format!("[{path}]"), path, table);
+        }
+    }
+
     fn table(&mut self, section: &mut dyn Section, label: &str, path: &str, table: &DeTable<'_>) {
         for (key, value) in table {
             let name = key.get_ref().as_ref();
             let key_path = format!("{path}.{}", quote(name));
+            if is_section(&key_path) {
+                if value.get_ref().is_table() {
+                    continue;
+                }
+                let message = format!("'{name}' in {label} is a section, found {}", found(value.get_ref()));
+                self.error(
+                    key.span(),
+                    &key_path,
+                    message,
+                    format!("write [{key_path}], and its keys on the lines below"),
+                );
+                continue;
+            }
             if section.keys().iter().all(|k| k.name != name) {
                 let message = format!("unknown key '{}' in {label}", quote(name));
                 self.error(key.span(), &key_path, message, hint_for_key(section, name));
@@ -314,55 +344,83 @@ impl Overlay<'_> {
         }
     }
 
-    fn models(&mut self, config: &mut Config, value: &Spanned<DeValue<'_>>) {
+    /// `[[model]]`, `[[client]]`: tables that are merged by name.
+    fn list<T: Named>(&mut self, list: &mut Vec<T>, value: &Spanned<DeValue<'_>>) {
+        let kind = T::KIND;
         let tables = value.get_ref().as_array().filter(|list| list.iter().all(|m| m.get_ref().is_table()));
         let Some(tables) = tables else {
-            let message = format!("'model' is a list of tables, found {}", found(value.get_ref()));
-            return self.error(
-                value.span(),
-                "model",
-                message,
-                "write [[model]] with two brackets, once for each model",
-            );
+            let message = format!("'{kind}' is a list of tables, found {}", found(value.get_ref()));
+            let hint = format!("write [[{kind}]] with two brackets, once for each {kind}");
+            return self.error(value.span(), kind, message, hint);
         };
         let mut here = Vec::new();
         for (span, table) in tables.iter().filter_map(|m| Some((m.span(), m.get_ref().as_table()?))) {
             let name = match table.get("name").map(|v| (v.span(), v.get_ref().as_str())) {
                 Some((_, Some(name))) if valid_name(name) => name,
                 Some((at, Some(name))) => {
-                    let message = format!("'{}' cannot be a model's name", quote(name));
-                    self.error(at, "model.name", message, NAME_HINT);
+                    let message = format!("'{}' cannot be a {kind}'s name", quote(name));
+                    self.error(at, &format!("{kind}.name"), message, NAME_HINT);
                     ""
                 }
                 // Of another type: `table` says so below.
                 Some((_, None)) => "",
                 None => {
-                    self.error(span.clone(), "model.name", "a [[model]] without a name".into(), "add name = \"…\"");
+                    let message = format!("a [[{kind}]] without a name");
+                    self.error(span.clone(), &format!("{kind}.name"), message, "add name = \"…\"");
                     ""
                 }
             };
             if !name.is_empty() && here.contains(&name) {
-                let message = format!("a second [[model]] '{}' in one file", quote(name));
-                self.error(span, &format!("model.{name}"), message, "merge the two");
+                let message = format!("a second [[{kind}]] '{}' in one file", quote(name));
+                self.error(span, &format!("{kind}.{name}"), message, "merge the two");
                 continue;
             }
             here.push(name);
-            let known = config.model.iter().position(|m| m.name == name);
-            if known.is_none() && config.model.len() >= MAX_MODELS {
-                let message = format!("more than {MAX_MODELS} models");
-                return self.error(span, "model", message, "put the rest in a folder of models.dirs");
+            let known = list.iter().position(|m| m.name_key() == name);
+            if known.is_none() && list.len() >= MAX_TABLES {
+                return self.error(span, kind, format!("more than {MAX_TABLES} {kind}s"), T::TOO_MANY);
             }
             // One without a name is read only for its other problems, of which the caller is told.
-            let mut model = known.map(|i| std::mem::take(&mut config.model[i])).unwrap_or_default();
-            let label = if name.is_empty() { "[[model]]".into() } else { format!("[[model]] '{}'", quote(name)) };
-            self.table(&mut model, &label, &format!("model.{name}"), table);
+            let mut one = known.map(|i| std::mem::take(&mut list[i])).unwrap_or_default();
+            let label = if name.is_empty() { format!("[[{kind}]]") } else { format!("[[{kind}]] '{}'", quote(name)) };
+            let path = format!("{kind}.{name}");
+            self.table(&mut one, &label, &path, table);
+            self.reader.origins.insert(path, self.lines.place(span.start));
             match known {
-                Some(i) => config.model[i] = model,
+                Some(i) => list[i] = one,
                 None if name.is_empty() => {}
-                None => config.model.push(model),
+                None => list.push(one),
             }
         }
     }
+}
+
+/// A table of which there are many, told apart by name.
+trait Named: Section + Default {
+    const KIND: &'static str;
+    const TOO_MANY: &'static str;
+    fn name_key(&self) -> &str;
+}
+
+impl Named for Model {
+    const KIND: &'static str = "model";
+    const TOO_MANY: &'static str = "put the rest in a folder of models.dirs";
+    fn name_key(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Named for Client {
+    const KIND: &'static str = "client";
+    const TOO_MANY: &'static str = "name groups instead of users";
+    fn name_key(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Whether a section within a section has this name.
+fn is_section(path: &str) -> bool {
+    Config::default().sections().iter().any(|s| s.name() == path)
 }
 
 /// What may have been meant by an unknown key outside of any section.
@@ -370,8 +428,9 @@ fn hint_for_section(config: &Config, name: &str) -> String {
     if let Some(hint) = belongs_in(config, name) {
         return hint;
     }
-    let names = || config.sections().map(|s| s.name()).into_iter().chain(["model"]);
-    let bracketed = |name: &str| if name == "model" { "[[model]]".into() } else { format!("[{name}]") };
+    let lists = [Model::KIND, Client::KIND];
+    let names = || config.sections().map(|s| s.name()).into_iter().chain(lists);
+    let bracketed = |name: &str| if lists.contains(&name) { format!("[[{name}]]") } else { format!("[{name}]") };
     match nearest(name, names()) {
         Some(near) => format!("did you mean {}?", bracketed(near)),
         None => format!("there are {}", names().map(bracketed).collect::<Vec<_>>().join(", ")),
@@ -384,7 +443,11 @@ fn hint_for_key(section: &dyn Section, name: &str) -> String {
         return hint;
     }
     let names = || section.keys().iter().map(|k| k.name);
-    match nearest(name, names()) {
+    let all = Config::default();
+    let prefix = format!("{}.", section.name());
+    let inner: Vec<&str> = all.sections().iter().filter_map(|s| s.name().strip_prefix(&prefix)).collect();
+    match nearest(name, names().chain(inner.iter().copied())) {
+        Some(near) if inner.contains(&near) => format!("did you mean [{prefix}{near}]?"),
         Some(near) => format!("did you mean '{near}'?"),
         None => format!("there are {}", names().collect::<Vec<_>>().join(", ")),
     }
@@ -397,6 +460,9 @@ fn belongs_in(config: &Config, name: &str) -> Option<String> {
         config.sections().into_iter().filter(|s| has(*s)).map(|s| format!("[{}]", s.name())).collect();
     if has(&Model::default()) {
         homes.push("[[model]]".into());
+    }
+    if has(&Client::default()) {
+        homes.push("[[client]]".into());
     }
     (!homes.is_empty()).then(|| format!("'{name}' belongs in {}", homes.join(" or ")))
 }
@@ -514,7 +580,8 @@ mod tests {
             (
                 "[budget]",
                 "f:1:2: unknown key 'budget'; \
-                 there are [server], [queue], [models], [cpu], [worker], [energy], [paths], [log], [[model]]",
+                 there are [server], [queue], [models], [cpu], [worker], [energy], [power], [power.battery], \
+                 [power.low_battery], [paths], [log], [[model]], [[client]]",
             ),
             ("[log]\n'ä' = 1", "f:2:1: unknown key 'ä' in [log]; there are level"),
         ] {
@@ -704,6 +771,44 @@ mod tests {
     }
 
     #[test]
+    fn tables_within_power_override_and_clients_merge_by_name() {
+        let dir = Dir::new(&[
+            ("wattlm.toml", "[power]\ncap = \"9W\"\n[power.battery]\ncap = \"5W\"\n[[client]]\nname = \"a\"\nuid = 7"),
+            ("wattlm.d/a.toml", "[power.battery]\nbattery_floor = 10\n[[client]]\nname = \"a\"\nrequests = 2"),
+        ]);
+        let config = dir.load().config;
+        let battery = config.budgets().battery;
+        assert_eq!((battery.cap, battery.battery_floor), (Some(crate::units::Microwatts(5_000_000)), Some(10)));
+        let clients: Vec<_> = config.client.iter().map(|c| (c.name.as_str(), c.uid, c.requests)).collect();
+        assert_eq!(clients, [("a", Some(7), 2)]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_budgets_and_clients_says_what_to_write() {
+        for (text, complaint) in [
+            ("[power]\ncap = 5", "f:2:7: 'cap' in [power]: expected a power such as \"3.5W\", found the integer 5; add the unit, such as W, and quotes"),
+            ("[power]\nbattery = 5", "f:2:1: 'battery' in [power] is a section, found the integer 5; write [power.battery], and its keys on the lines below"),
+            ("[power.batery]\ncap = \"5W\"", "f:1:8: unknown key 'batery' in [power]; did you mean [power.battery]?"),
+            ("[power.battery]\nbattery_low = 5", "f:2:1: unknown key 'battery_low' in [power.battery]; 'battery_low' belongs in [power]"),
+            ("[power.battery]\npolicy = \"fast\"", "f:2:10: 'policy' in [power.battery]: expected \"max-throughput\", \"balanced\" or \"min-energy\", found the string \"fast\""),
+            ("[client]\nname = \"a\"", "f:1:1: 'client' is a list of tables, found a table; write [[client]] with two brackets, once for each client"),
+            ("[[client]]\nuid = 1", "f:1:1: a [[client]] without a name; add name = \"…\""),
+            ("[[client]]\nname = \"a\"", "f:1:1: [[client]] 'a' does not say who it is; write one of uid, user, gid, group, unit; or name it \"default\" for everybody else"),
+            ("[[client]]\nname = \"a\"\nuid = 1\nunit = \"a.service\"", "f:4:1: [[client]] 'a' names both a uid and a unit; keep one of them, and write another [[client]] for the other"),
+            ("[[client]]\nname = \"default\"\nuid = 1", "f:3:1: [[client]] 'default' is everybody else, and names a uid; remove 'uid', or give the table another name"),
+            ("[[client]]\nname = \"a\"\nunit = \"camera\"", "f:3:1: 'camera' is no unit that a process runs in; write its whole name, such as \"camera.service\""),
+            ("[[client]]\nname = \"a\"\nuid = 1\n[[client]]\nname = \"b\"\nuid = 1", "f:6:1: [[client]] 'a' already names the uid 1; merge the two"),
+            ("[[client]]\nname = \"a\"\nuid = 1\nmodels = [\"a/b\"]", "f:4:1: 'a/b' is no model's name; write a model's name, or \"name:variant\""),
+        ] {
+            assert_eq!(problems(text), [complaint], "{text}");
+        }
+        assert_eq!(
+            warnings("[power]\njoules_per_hour = \"100J\"\njoules_per_day = \"10J\""),
+            ["f:2:1: warning: 'power.joules_per_hour' (100.0 J) is more than the joules of the day (10.0 J), which hold"; 1]
+        );
+    }
+
+    #[test]
     fn drop_ins_work_without_a_main_file() {
         let dir = Dir::new(&[("wattlm.d/a.toml", "[cpu]\nthreads = 2")]);
         assert_eq!(dir.load().config.cpu.threads, 2);
@@ -804,6 +909,11 @@ mod tests {
         "[server]\n",
         "[cpu]\n",
         "[[model]]\n",
+        "[[client]]\n",
+        "[power]\n",
+        "[power.battery]\n",
+        "cap = \"5W\"",
+        "uid = 7",
         "[models]\n",
         "[worker]\n",
         "name = \"a\"",

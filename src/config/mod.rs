@@ -30,7 +30,10 @@ pub use self::{
     load::{Loaded, Sources},
     problem::Problem,
     reference::{default_file, reference_markdown},
-    schema::{Cpu, Effect, Energy, Key, Log, Model, Models, Paths, Queue, Section, Server, Worker},
+    schema::{
+        Client, Cpu, Effect, Energy, Key, Log, Model, Models, Paths, Power, PowerBattery, PowerLowBattery, Queue,
+        Section, Server, Worker,
+    },
     tree::{Change, Config, ModelSettings},
     value::{Mode, Value},
 };

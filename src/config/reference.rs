@@ -2,8 +2,10 @@
 //!
 //! All three are made from the one table of keys, in its order.
 
-use super::schema::{Effect, Key, Model, Section};
+use super::schema::{Client, Effect, Key, Model, Section};
 use super::tree::Config;
+use crate::sched::Class;
+use crate::units::Microjoules;
 
 /// Written above the sections of the default file.
 const FILE_HEAD: &str = "\
@@ -27,7 +29,8 @@ wattlm runs with no configuration at all. What you do configure is read from
    instead, such as `/etc/wattlm/wattlm.d/50-models.toml`. Names that begin with a dot are left out.
 
 The files are [TOML](https://toml.io). A later file overrides an earlier one key by key. A list is replaced as a
-whole. `[[model]]` tables of the same name are merged; one file may describe a model only once.
+whole. `[[model]]` tables of the same name are merged, and so are `[[client]]` tables; one file may describe a model or a
+client only once.
 
 An unknown key, a value of the wrong type or out of its range is an error; all errors are reported at once with file,
 line and what to write instead. `wattlm config check` does so without touching the service. On SIGHUP (`systemctl
@@ -37,7 +40,7 @@ service.
 
 Types: a *size* is a number of bytes or a string such as `\"512M\"` (K, M and G are powers of 1024); a *duration* is a
 string such as `\"250ms\"`, `\"30s\"`, `\"5m\"` or `\"2h\"`; a *power* is a string
-such as `\"3.5W\"` or `\"800mW\"`; a *path* is absolute, and neither `~` nor `$NAME` is expanded in it.
+such as `\"3.5W\"` or `\"800mW\"`; an *amount of energy* is one such as `\"500J\"`, `\"2.5kJ\"` or `\"1.5Wh\"`; a *path* is absolute, and neither `~` nor `$NAME` is expanded in it.
 ";
 
 /// The reference of all keys, in Markdown.
@@ -48,6 +51,9 @@ pub fn reference_markdown() -> String {
         markdown_section(&mut out, &format!("[{}]", section.name()), section);
         if section.name() == "models" {
             markdown_section(&mut out, "[[model]]", &Model::default());
+        }
+        if section.name() == "power.low_battery" {
+            markdown_section(&mut out, "[[client]]", &Client::default());
         }
     }
     out
@@ -83,12 +89,31 @@ pub fn default_file() -> String {
             }
         }
         if section.name() == "models" {
-            let example = example_model();
-            out.push_str(&format!("\n{}#[[model]]\n", comment(example.doc())));
-            out.push_str(&toml_keys(&example).lines().map(|l| format!("#{l}\n")).collect::<String>());
+            example(&mut out, "model", &example_model());
+        }
+        if section.name() == "power.low_battery" {
+            example(&mut out, "client", &example_client());
         }
     }
     out
+}
+
+fn example(out: &mut String, name: &str, example: &dyn Section) {
+    out.push_str(&format!("\n{}#[[{name}]]\n", comment(example.doc())));
+    out.push_str(&toml_keys(example).lines().map(|l| format!("#{l}\n")).collect::<String>());
+}
+
+/// What the default file shows under `[[client]]`.
+fn example_client() -> Client {
+    Client {
+        name: "camera".into(),
+        unit: Some("camera.service".into()),
+        joules_per_hour: Microjoules(500_000_000),
+        requests: 1,
+        class: Class::Background,
+        models: vec!["assistant".into()],
+        ..Client::default()
+    }
 }
 
 /// What the default file shows under `[[model]]`.
@@ -115,6 +140,9 @@ impl Config {
         for model in &self.model {
             out.push_str(&format!("[[model]]\n{}\n", toml_keys(model)));
         }
+        for client in &self.client {
+            out.push_str(&format!("[[client]]\n{}\n", toml_keys(client)));
+        }
         out
     }
 }
@@ -124,9 +152,9 @@ fn toml_keys(section: &dyn Section) -> String {
     section.keys().iter().filter_map(line).collect()
 }
 
-/// A model's name is the one key that must be written.
+/// The name of a model or client is the one key that must be written.
 fn is_name(section: &dyn Section, key: &Key) -> bool {
-    section.name() == "model" && key.name == "name"
+    matches!(section.name(), "model" | "client") && key.name == "name"
 }
 
 fn text(doc: &[&str]) -> String {
@@ -171,16 +199,20 @@ mod tests {
         };
         let uncommented: Vec<String> = default_file().lines().map(bare).collect();
         let loaded = Config::parse("wattlm.toml", uncommented.join("\n").as_bytes()).unwrap();
-        assert_eq!(loaded.config, Config { model: vec![example_model()], ..Config::default() });
-        let keys: usize = Config::default().sections().iter().map(|s| s.keys().len()).sum();
-        assert_eq!(default_file().lines().filter(|l| l.starts_with('#') && l.contains(" = ")).count(), keys + 5);
+        assert_eq!(
+            loaded.config,
+            Config { model: vec![example_model()], client: vec![example_client()], ..Config::default() }
+        );
+        let set = |s: &dyn Section| s.keys().iter().filter(|k| s.get(k.name).is_some()).count();
+        let keys: usize = Config::default().sections().into_iter().map(set).sum();
+        assert_eq!(default_file().lines().filter(|l| l.starts_with('#') && l.contains(" = ")).count(), keys + 5 + 6);
     }
 
     #[test]
     fn every_key_is_documented() {
         let config = Config::default();
-        let model = Model::default();
-        for section in config.sections().into_iter().chain([&model as &dyn Section]) {
+        let (model, client) = (Model::default(), Client::default());
+        for section in config.sections().into_iter().chain([&model as &dyn Section, &client]) {
             for key in section.keys() {
                 assert!(reference_markdown().contains(&format!("### `{}`", key.name)), "{}", key.name);
                 assert!(text(key.doc).ends_with('.'), "{}", key.name);
@@ -190,7 +222,9 @@ mod tests {
 
     #[test]
     fn a_configuration_survives_being_written() {
-        let mut config = Config { model: vec![example_model()], ..Config::default() };
+        let mut config = Config { model: vec![example_model()], client: vec![example_client()], ..Config::default() };
+        config.power.joules_per_hour = Microjoules(1_500_000);
+        config.power_low_battery.policy = Some(crate::sched::Policy::MinEnergy);
         config.models.default = "a\"b\\".into();
         config.worker.oom_score_adj = -5;
         config.server.socket = "/run/ä b.sock".into();

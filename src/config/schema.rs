@@ -14,7 +14,8 @@ use toml::Spanned;
 use super::paths;
 use super::value::{range_text, Fault, Mode, Value};
 use crate::lane::KvType;
-use crate::units::{Bytes, Microwatts, Span};
+use crate::sched::{Class, Policy};
+use crate::units::{Bytes, Microjoules, Microwatts, Span};
 
 /// When a changed key takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -139,6 +140,11 @@ const fn mib(n: u64) -> Bytes {
 const fn watts(n: u64) -> Microwatts {
     Microwatts(n * 1_000_000)
 }
+const fn joules(n: u64) -> Microjoules {
+    Microjoules(n * 1_000_000)
+}
+/// A hundred kilowatts for ten hours: beyond it a figure is a typing error.
+const MAX_JOULES: u64 = 3_600_000_000;
 /// 30 days: a longer duration in a configuration is a typing error, and timers need not expect one.
 const LONG: Span = secs(30 * 86_400);
 /// Cells of a key-value cache: more than any model in reach was trained for.
@@ -287,6 +293,88 @@ sections! {
         idle: Microwatts = watts(0), Reload, watts(0)..=watts(10_000);
         /// What one busy core adds to that at its full clock. 0: as for `idle`.
         core: Microwatts = watts(0), Reload, watts(0)..=watts(1000);
+    }
+
+    /// What all requests together may take from the device. What one of them lets through another may still stop; a
+    /// client of its own may have less (`[[client]]`). Energy is what requests are charged with; what the device draws
+    /// while nothing runs is not in it.
+    Power "power" {
+        /// The average power of the device over any 10 s stays at or below this. 0: no cap.
+        cap: Microwatts = watts(0), Reload, watts(0)..=watts(100_000);
+        /// Energy of all requests in an hour. It comes back evenly. 0: no limit.
+        joules_per_hour: Microjoules = joules(0), Reload, joules(0)..=joules(MAX_JOULES);
+        /// Energy of all requests in a day. 0: no limit.
+        joules_per_day: Microjoules = joules(0), Reload, joules(0)..=joules(MAX_JOULES);
+        /// On battery and below this charge, in percent, only `interactive` requests start: `standard` ones are refused,
+        /// `background` ones wait for the charger. 0: no floor.
+        battery_floor: u32 = 0, Reload, 0..=100;
+        /// From this temperature on, in degrees Celsius, only `interactive` requests start, the others wait, and the cap
+        /// is lowered step by step until it is 3 degrees cooler. 0: no limit.
+        thermal_limit: u32 = 0, Reload, 0..=150;
+        /// From this charge on, in percent, `[power.low_battery]` holds. 0: never.
+        battery_low: u32 = 20, Reload, 0..=100;
+        /// What the device saves: `"max-throughput"` nothing that the cap does not ask for, `"min-energy"` energy for
+        /// each token, whatever time it takes, `"balanced"` both.
+        policy: Policy = Policy::Balanced, Reload;
+    }
+
+    /// While a battery supplies the device: what differs from `[power]`.
+    PowerBattery "power.battery" {
+        /// As in `[power]`.
+        cap: Option<Microwatts> = None, Reload, Some(watts(0))..=Some(watts(100_000));
+        /// As in `[power]`.
+        joules_per_hour: Option<Microjoules> = None, Reload, Some(joules(0))..=Some(joules(MAX_JOULES));
+        /// As in `[power]`.
+        joules_per_day: Option<Microjoules> = None, Reload, Some(joules(0))..=Some(joules(MAX_JOULES));
+        /// As in `[power]`.
+        battery_floor: Option<u32> = None, Reload, Some(0)..=Some(100);
+        /// As in `[power]`.
+        thermal_limit: Option<u32> = None, Reload, Some(0)..=Some(150);
+        /// As in `[power]`.
+        policy: Option<Policy> = None, Reload;
+    }
+
+    /// While a battery supplies the device and is low: what differs from `[power]`.
+    PowerLowBattery "power.low_battery" {
+        /// As in `[power]`.
+        cap: Option<Microwatts> = None, Reload, Some(watts(0))..=Some(watts(100_000));
+        /// As in `[power]`.
+        joules_per_hour: Option<Microjoules> = None, Reload, Some(joules(0))..=Some(joules(MAX_JOULES));
+        /// As in `[power]`.
+        joules_per_day: Option<Microjoules> = None, Reload, Some(joules(0))..=Some(joules(MAX_JOULES));
+        /// As in `[power]`.
+        battery_floor: Option<u32> = None, Reload, Some(0)..=Some(100);
+        /// As in `[power]`.
+        thermal_limit: Option<u32> = None, Reload, Some(0)..=Some(150);
+        /// As in `[power]`.
+        policy: Option<Policy> = None, Reload;
+    }
+
+    /// What one client may take, beside what `[power]` lets all of them. A client is named by its user, group or systemd
+    /// unit; where several match, the unit goes before the user, and the user before the group. What a table names shares
+    /// one purse. One table may be named `default`: it holds for everybody else, each user with a purse of their own.
+    Client "client" {
+        /// What it is called in messages and in the state; required. The name `default` means everybody else.
+        name: String = String::new(), Reload;
+        /// Its user, by number.
+        uid: Option<u32> = None, Reload;
+        /// Its user, by name.
+        user: Option<String> = None, Reload;
+        /// Its group, by number: the processes that are in it.
+        gid: Option<u32> = None, Reload;
+        /// Its group, by name.
+        group: Option<String> = None, Reload;
+        /// Its systemd unit, such as `camera.service`. Only units of the system's own systemd: a user could name theirs
+        /// as they like.
+        unit: Option<String> = None, Reload;
+        /// Energy of its requests in an hour. 0: no limit of its own.
+        joules_per_hour: Microjoules = joules(0), Reload, joules(0)..=joules(MAX_JOULES);
+        /// Requests that run at once; more wait. 0: as many as there are slots.
+        requests: u32 = 0, Reload, 0..=65_536;
+        /// The most urgent class it may ask for. A more urgent one is refused.
+        class: Class = Class::Interactive, Reload;
+        /// Models it may ask for, each a name or `name:variant`. Empty: all.
+        models: Vec<String> = Vec::new(), Reload;
     }
 
     /// Where the service keeps and finds its own files.

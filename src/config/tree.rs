@@ -5,10 +5,13 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::paths::Env;
-use super::schema::{Cpu, Effect, Energy, Log, Model, Models, Paths, Queue, Section, Server, Worker};
+use super::schema::{
+    Client, Cpu, Effect, Energy, Log, Model, Models, Paths, Power, PowerBattery, PowerLowBattery, Queue, Section,
+    Server, Worker,
+};
 use crate::lane::KvType;
 use crate::sched;
-use crate::units::Span;
+use crate::units::{Microjoules, Microwatts, Span};
 
 /// The configuration. Every value has been checked if it came from [`Config::load`](super::Config::load).
 #[derive(Debug, Clone, PartialEq, Default)]
@@ -27,6 +30,14 @@ pub struct Config {
     pub worker: Worker,
     /// `[energy]`
     pub energy: Energy,
+    /// `[power]`
+    pub power: Power,
+    /// `[power.battery]`
+    pub power_battery: PowerBattery,
+    /// `[power.low_battery]`
+    pub power_low_battery: PowerLowBattery,
+    /// `[[client]]`, in order of first appearance; names are unique.
+    pub client: Vec<Client>,
     /// `[paths]`
     pub paths: Paths,
     /// `[log]`
@@ -87,6 +98,41 @@ impl Config {
         }
     }
 
+    /// The device's energy budgets. `[power.low_battery]` is laid over `[power.battery]`, that over `[power]`.
+    pub fn budgets(&self) -> sched::Budgets {
+        let (p, b, l) = (&self.power, &self.power_battery, &self.power_low_battery);
+        let energy = |joules: Microjoules| Some(joules).filter(|j| *j > Microjoules::ZERO);
+        let table = |cap: Microwatts, hour, day, floor: u32, heat: u32, policy| sched::Power {
+            cap: Some(cap).filter(|cap| *cap > Microwatts::ZERO),
+            joules_per_hour: energy(hour),
+            joules_per_day: energy(day),
+            battery_floor: Some(floor).filter(|floor| *floor > 0),
+            thermal_limit: Some(heat).filter(|heat| *heat > 0),
+            policy,
+        };
+        macro_rules! over {
+            ($key:ident, $($tables:ident),+) => { None$(.or($tables.$key))+.unwrap_or(p.$key) };
+        }
+        macro_rules! laid {
+            ($($tables:ident),+) => {
+                table(
+                    over!(cap, $($tables),+),
+                    over!(joules_per_hour, $($tables),+),
+                    over!(joules_per_day, $($tables),+),
+                    over!(battery_floor, $($tables),+),
+                    over!(thermal_limit, $($tables),+),
+                    over!(policy, $($tables),+),
+                )
+            };
+        }
+        sched::Budgets {
+            mains: table(p.cap, p.joules_per_hour, p.joules_per_day, p.battery_floor, p.thermal_limit, p.policy),
+            battery: laid!(b),
+            low_battery: laid!(l, b),
+            low_percent: p.battery_low,
+        }
+    }
+
     /// The `[[model]]` of this name.
     pub fn model(&self, name: &str) -> Option<&Model> {
         self.model.iter().find(|m| m.name == name)
@@ -124,22 +170,46 @@ impl Config {
         }
         let added = new.model.iter().filter(|m| old.model(&m.name).is_none());
         changes.extend(added.map(|m| Change { key: format!("model.{}", m.name), effect: Effect::Reload }));
+        for a in &old.client {
+            let path = format!("client.{}", a.name);
+            match new.client.iter().find(|b| b.name == a.name) {
+                Some(b) => compare(&path, a, b, &mut changes),
+                None => changes.push(Change { key: path, effect: Effect::Reload }),
+            }
+        }
+        let added = new.client.iter().filter(|b| old.client.iter().all(|a| a.name != b.name));
+        changes.extend(added.map(|b| Change { key: format!("client.{}", b.name), effect: Effect::Reload }));
         changes
     }
 
-    /// The tables of the file, `[[model]]` left out, in the order of the reference.
-    pub fn sections(&self) -> [&dyn Section; 8] {
-        [&self.server, &self.queue, &self.models, &self.cpu, &self.worker, &self.energy, &self.paths, &self.log]
+    /// The tables of the file, `[[model]]` and `[[client]]` left out, in the order of the reference.
+    pub fn sections(&self) -> [&dyn Section; 11] {
+        [
+            &self.server,
+            &self.queue,
+            &self.models,
+            &self.cpu,
+            &self.worker,
+            &self.energy,
+            &self.power,
+            &self.power_battery,
+            &self.power_low_battery,
+            &self.paths,
+            &self.log,
+        ]
     }
 
     pub(super) fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
-        let all: [&mut dyn Section; 8] = [
+        let all: [&mut dyn Section; 11] = [
             &mut self.server,
             &mut self.queue,
             &mut self.models,
             &mut self.cpu,
             &mut self.worker,
             &mut self.energy,
+            &mut self.power,
+            &mut self.power_battery,
+            &mut self.power_low_battery,
             &mut self.paths,
             &mut self.log,
         ];
@@ -164,6 +234,22 @@ mod tests {
     #[test]
     fn the_schedulers_defaults_are_the_files() {
         assert_eq!(Config::default().limits(), sched::Limits::default());
+    }
+
+    #[test]
+    fn a_battery_overrides_what_it_names_and_a_low_one_both() {
+        let mut config = Config::default();
+        assert_eq!(config.budgets(), sched::Budgets { low_percent: 20, ..sched::Budgets::default() });
+        config.power.cap = Microwatts(9);
+        config.power.joules_per_day = Microjoules(100);
+        config.power_battery.cap = Some(Microwatts(5));
+        config.power_battery.battery_floor = Some(10);
+        config.power_low_battery.cap = Some(Microwatts::ZERO);
+        let budgets = config.budgets();
+        let caps = [budgets.mains, budgets.battery, budgets.low_battery].map(|power| power.cap);
+        assert_eq!(caps, [Some(Microwatts(9)), Some(Microwatts(5)), None], "0 lifts the cap again");
+        assert_eq!(budgets.low_battery.joules_per_day, Some(Microjoules(100)));
+        assert_eq!((budgets.mains.battery_floor, budgets.low_battery.battery_floor), (None, Some(10)));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use toml::Spanned;
 
 use super::problem::quote;
 use crate::lane::KvType;
+use crate::sched::{Class, Policy};
 use crate::units::{Bytes, Microjoules, Microwatts, Span};
 
 /// What is wrong with a value, and where in the file's text.
@@ -332,6 +333,43 @@ impl Value for KvType {
     }
 }
 
+/// A type whose values are words.
+macro_rules! words {
+    ($type:ty, $kind:literal, [$(($value:path, $word:literal)),+]) => {
+        impl Value for $type {
+            const KIND: &'static str = $kind;
+            const EXAMPLE: &'static str = "";
+
+            fn read(value: &Spanned<DeValue<'_>>, faults: &mut Vec<Fault>) -> Option<Self> {
+                match value.get_ref().as_str() {
+                    $(Some($word) => Some($value),)+
+                    _ => {
+                        faults.push(Fault::wrong_type::<Self>(value));
+                        None
+                    }
+                }
+            }
+
+            fn write(&self) -> Option<String> {
+                let word = match self {
+                    $($value => $word,)+
+                };
+                Some(format!("\"{word}\""))
+            }
+        }
+    };
+}
+words!(
+    Class,
+    "\"interactive\", \"standard\" or \"background\"",
+    [(Class::Interactive, "interactive"), (Class::Standard, "standard"), (Class::Background, "background")]
+);
+words!(
+    Policy,
+    "\"max-throughput\", \"balanced\" or \"min-energy\"",
+    [(Policy::MaxThroughput, "max-throughput"), (Policy::Balanced, "balanced"), (Policy::MinEnergy, "min-energy")]
+);
+
 impl Value for LevelFilter {
     const KIND: &'static str = "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"";
     const EXAMPLE: &'static str = "";
@@ -451,6 +489,12 @@ mod tests {
         }
         for kv_type in [KvType::F16, KvType::Q8_0, KvType::Q4_0] {
             stays(kv_type);
+        }
+        for class in [Class::Interactive, Class::Standard, Class::Background] {
+            stays(class);
+        }
+        for policy in [Policy::MaxThroughput, Policy::Balanced, Policy::MinEnergy] {
+            stays(policy);
         }
         for level in [LevelFilter::Off, LevelFilter::Trace] {
             stays(level);

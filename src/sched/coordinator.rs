@@ -9,6 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::budget::{Book, Gate};
 use super::lanes::{Drain, Lanes, Stage};
 use super::queue::{Queue, Waiting};
 use super::{Action, Arrival, Event, Limits, VariantId};
@@ -60,6 +61,7 @@ pub struct Sched {
     /// Of requests that wait or run and were not told of it yet.
     pub(super) deadlines: BTreeSet<(Time, RequestId)>,
     pub(super) pace: Pace,
+    pub(super) book: Book,
     pub(super) closing: bool,
 }
 
@@ -75,6 +77,7 @@ impl Sched {
             requests: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             pace: Pace { mean: Pace::UNMEASURED, last: Time::ZERO },
+            book: Book::default(),
             closing: false,
         }
     }
@@ -83,6 +86,7 @@ impl Sched {
     /// Events about requests or lanes that are not known (any more) change nothing.
     pub fn handle(&mut self, event: Event, now: Time) -> Vec<Action> {
         self.now = self.now.max(now);
+        self.book.advance(self.now);
         let mut out = Vec::new();
         match event {
             Event::Arrived(arrival) => self.arrived(arrival, &mut out),
@@ -96,7 +100,15 @@ impl Sched {
             }
             Event::Load(variant) => self.load(variant),
             Event::Unload(variant) => self.unload(variant),
-            Event::Spent { .. } | Event::Power { .. } | Event::Signals(_) | Event::Tick => {}
+            Event::Stopped(id) => self.stopped(id),
+            Event::Spent { id, more, less } => self.book.spent(id, more, less),
+            Event::Settled(id) => self.book.settled(id),
+            Event::Power { draw, .. } => self.book.supplies.drew(draw),
+            Event::Signals(signals) => self.book.heard(signals),
+            Event::Budgets(budgets) => self.book.budgets(budgets),
+            Event::Client { client, limits } => self.book.client(client, limits),
+            Event::Restored { purse, level } => self.book.restore(purse, level),
+            Event::Tick => {}
             Event::IdleUnload { variant, after } => self.lanes.entry(variant).idle_unload = Some(after),
             Event::Limits(limits) => self.limits = limits,
             Event::ShutDown => self.shut_down(&mut out),
@@ -109,13 +121,18 @@ impl Sched {
     /// time alone changes nothing, so that an idle service sleeps.
     pub fn next_timeout(&self) -> Option<Time> {
         let lanes = self.lanes.entries.iter().filter_map(|(variant, entry)| match &entry.lane {
-            Some(lane) if lane.is_idle() && self.queue.waiting(*variant) == 0 => {
+            Some(lane) if lane.is_idle() && !self.is_eager(*variant) => {
                 entry.idle_limit(&self.limits).map(|limit| lane.used + limit)
             }
             None if self.is_needed(*variant) => Some(entry.not_before).filter(|end| *end > self.now),
             _ => None,
         });
-        lanes.chain(self.deadlines.first().map(|(deadline, _)| *deadline)).min()
+        let heads = self.queue.variants().into_iter().flat_map(|variant| self.queue.heads(variant));
+        let refills = heads.filter_map(|head| match self.book.gate(head.id) {
+            Gate::Short { until, .. } => Some(until),
+            _ => None,
+        });
+        lanes.chain(self.deadlines.first().map(|(deadline, _)| *deadline)).chain(refills).min()
     }
 
     /// Requests waiting.
@@ -150,15 +167,18 @@ impl Sched {
 /// Events about requests.
 impl Sched {
     fn arrived(&mut self, arrival: Arrival, out: &mut Vec<Action>) {
-        let Arrival { id, tenant, class, variant, tokens, deadline } = arrival;
+        let Arrival { id, tenant, class, variant, tokens, deadline, client, .. } = arrival;
         if self.requests.contains_key(&id) {
             return;
         }
-        if let Some(error) = self.objection(variant, tenant) {
+        self.book.arrived(&arrival);
+        if let Some(error) = self.objection(variant, tenant, self.book.gate(id)) {
+            self.book.ended(id);
+            self.book.settled(id);
             out.push(Action::Refuse { id, error });
             return;
         }
-        let place = Waiting { id, tenant, class, tokens, arrived: self.now, seq: self.seq, retried: false };
+        let place = Waiting { id, tenant, client, class, tokens, arrived: self.now, seq: self.seq, retried: false };
         self.seq += 1;
         self.lanes.entry(variant);
         self.queue.push(variant, place);
@@ -167,7 +187,7 @@ impl Sched {
     }
 
     /// Why a request cannot be taken, where it cannot.
-    fn objection(&self, variant: VariantId, tenant: Tenant) -> Option<Error> {
+    fn objection(&self, variant: VariantId, tenant: Tenant, gate: Gate) -> Option<Error> {
         if self.closing {
             return Some(shutting_down());
         }
@@ -177,9 +197,12 @@ impl Sched {
         }
         // What starts at once does not wait: a line full of requests for other models is no reason to refuse it.
         let lane = entry.and_then(|entry| entry.lane.as_ref());
-        if lane.is_some_and(|lane| lane.has_room() && lane.drain.is_none()) && self.queue.waiting(variant) == 0 {
+        let at_once = gate == Gate::Open && lane.is_some_and(|lane| lane.has_room() && lane.drain.is_none());
+        if at_once && !self.is_eager(variant) {
             return None;
         }
+        // What waits for a budget may wait for hours: it gets half of the line, and what can run has the rest.
+        let share = if gate == Gate::Open { 1 } else { 2 };
         let full = |whose: &str, waiting: usize, limit: u32| {
             (waiting >= limit as usize).then(|| {
                 let wait = self.pace.to_halve(waiting);
@@ -190,9 +213,9 @@ impl Sched {
                 Error::new(Code::QueueFull, message).retry_after(wait)
             })
         };
-        full("The waiting line is full", self.queue.len(), self.limits.queue).or_else(|| {
-            full("Your share of the waiting line is full", self.queue.waiting_of(tenant), self.limits.queue_per_tenant)
-        })
+        let (all, own) = (self.limits.queue.div_ceil(share), self.limits.queue_per_tenant.div_ceil(share));
+        full("The waiting line is full", self.queue.len(), all)
+            .or_else(|| full("Your share of the waiting line is full", self.queue.waiting_of(tenant), own))
     }
 
     fn cancelled(&mut self, id: RequestId) {
@@ -206,6 +229,25 @@ impl Sched {
     }
 
     fn finished(&mut self, id: RequestId) {
+        self.freed(id);
+        self.drop_running(id);
+    }
+
+    fn stopped(&mut self, id: RequestId) {
+        let waits = self.may_wait_again(id);
+        self.freed(id);
+        let Some(mut request) = self.drop_running(id) else { return };
+        if waits && !request.withdrawn {
+            request.lane = None;
+            self.deadlines.extend(request.deadline.map(|deadline| (deadline, id)));
+            self.queue.put_back(request.variant, request.place);
+            self.book.waits(id, true);
+            self.requests.insert(id, request);
+        }
+    }
+
+    /// A running request's slot is free.
+    fn freed(&mut self, id: RequestId) {
         let Some(lane) = self.requests.get(&id).and_then(|request| request.lane) else { return };
         if let Some((_, entry)) = self.lanes.owner(lane) {
             entry.works();
@@ -215,7 +257,6 @@ impl Sched {
             }
         }
         self.pace.finished(self.now);
-        self.drop_running(id);
     }
 
     fn forget_deadline(&mut self, id: RequestId) {
@@ -226,21 +267,26 @@ impl Sched {
 
     pub(super) fn drop_waiting(&mut self, id: RequestId) {
         self.forget_deadline(id);
+        self.book.ended(id);
         if let Some(request) = self.requests.remove(&id) {
             self.queue.remove(request.variant, &request.place);
         }
     }
 
     fn drop_running(&mut self, id: RequestId) -> Option<Request> {
+        // One that waits is no business of a lane's.
+        self.requests.get(&id)?.lane?;
         self.forget_deadline(id);
+        self.book.ended(id);
         let request = self.requests.remove(&id)?;
-        self.queue.ended(request.variant, request.place.tenant);
+        self.queue.ended(request.variant, &request.place);
         Some(request)
     }
 
     pub(super) fn refuse_all(&mut self, variant: VariantId, error: &Error, out: &mut Vec<Action>) {
         for place in self.queue.clear(variant) {
             self.forget_deadline(place.id);
+            self.book.ended(place.id);
             self.requests.remove(&place.id);
             out.push(Action::Refuse { id: place.id, error: error.clone() });
         }
@@ -306,6 +352,7 @@ impl Sched {
                 request.lane = None;
                 self.deadlines.extend(request.deadline.map(|deadline| (deadline, *id)));
                 self.queue.put_back(variant, request.place);
+                self.book.waits(*id, false);
                 self.requests.insert(*id, request);
             }
         }

@@ -6,21 +6,27 @@
 //! What always holds: every request that arrived is ended exactly once, by [`Action::Refuse`], or by
 //! [`Event::Finished`], [`Event::Cancelled`] or an [`Event::LaneGone`] that does not offer it for another try, after
 //! which it is never mentioned again; a variant never has two lanes; a lane never holds more requests than its
-//! slots; while a request waits, a lane is at work or a timeout is set; equal events at equal times give equal
-//! actions.
+//! slots; while a request waits, a lane is at work, a timeout is set, or the device's signals are
+//! [wanted](Sched::wants_signals); equal events at equal times give equal actions. Those about energy stand in `budget`.
 //!
-//! `queue` knows the order of requests, `lanes` the state of lanes; `coordinator` books events, `settle` decides.
+//! `queue` knows the order of requests, `lanes` the state of lanes, `budget` who may use how much energy; `coordinator`
+//! books events, `settle` decides.
 
+mod budget;
 mod coordinator;
 mod lanes;
 #[cfg(any(test, fuzzing))]
 pub mod model;
+mod power;
+mod purse;
 mod queue;
 mod settle;
 #[cfg(test)]
 mod tests;
 
+pub use budget::{ClientId, ClientLimits, PurseId, PurseState};
 pub use coordinator::{LaneState, Sched};
+pub use power::{Budgets, Policy, Power, Supply};
 
 use std::time::Duration;
 
@@ -62,6 +68,12 @@ pub struct Arrival {
     pub tokens: u32,
     /// It must have ended by then.
     pub deadline: Option<Time>,
+    /// Whose purse it draws from, beside the device's.
+    pub client: ClientId,
+    /// Energy that it will take, as far as is known.
+    pub predicted: Microjoules,
+    /// It may use this much.
+    pub max_joules: Option<Microjoules>,
 }
 
 /// What happened.
@@ -115,7 +127,11 @@ pub enum Event {
     /// Somebody wants this variant's lane gone as soon as its requests have ended: those that run and those that
     /// wait. What arrives later loads it again, so that the lane goes even under constant load. A `Load` revokes it.
     Unload(VariantId),
-    /// A running request used this much energy, or, corrected by measurement, less than was said before.
+    /// A running request was ended by what it may use, before its first token, and
+    /// [may wait again](Sched::may_wait_again): its slot is free.
+    Stopped(RequestId),
+    /// A request that waits, runs or has ended used this much energy, or, corrected by measurement, less than was said
+    /// before.
     Spent {
         /// Which.
         id: RequestId,
@@ -124,6 +140,8 @@ pub enum Event {
         /// Less.
         less: Microjoules,
     },
+    /// Nothing more is said of the energy of a request that has ended.
+    Settled(RequestId),
     /// The device drew this much on average over the time that ended now.
     Power {
         /// So much.
@@ -145,6 +163,23 @@ pub enum Event {
     },
     /// The limits changed.
     Limits(Limits),
+    /// The device's energy budgets changed.
+    Budgets(Budgets),
+    /// What bounds a client. Without a word a client is bounded by nothing of its own.
+    Client {
+        /// Which.
+        client: ClientId,
+        /// By what.
+        limits: ClientLimits,
+    },
+    /// A purse holds at most this much, in microjoules: what it held when the service was last stopped, and what time
+    /// has brought since.
+    Restored {
+        /// Which.
+        purse: PurseId,
+        /// So much.
+        level: i64,
+    },
     /// No more requests; queued ones are refused, running ones may end.
     ShutDown,
 }
@@ -178,7 +213,8 @@ pub enum Action {
     },
     /// Stop a running request: its deadline has passed. `Finished` follows.
     Expire(RequestId),
-    /// A running request may use so much energy in all, from its start. Beyond it is ended, and its answer ends there.
+    /// A running request may use so much energy in all, what it was charged with before it started included. Beyond it
+    /// is ended, and its answer ends there. Comes before the `Start` of the request, and again when it changes.
     Allow {
         /// Which.
         id: RequestId,

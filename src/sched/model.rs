@@ -6,10 +6,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Action, Arrival, Class, Event, LaneState, Limits, Sched, VariantId};
+use super::{
+    Action, Arrival, Budgets, Class, ClientId, ClientLimits, Event, LaneState, Limits, Power, PurseId, Sched, VariantId,
+};
 use crate::clock::Time;
 use crate::error::{Code, Error};
 use crate::lane::{LaneId, RequestId, Tenant};
+use crate::signals::Signals;
+use crate::units::{Microjoules, Microwatts};
 
 /// Runs the operations that `bytes` describe, then lets everything come to rest. Gives all actions in their order.
 ///
@@ -53,6 +57,32 @@ impl Input<'_> {
     }
 }
 
+impl Input<'_> {
+    fn energy(&mut self) -> Option<Microjoules> {
+        [None, Some(1_000_000), Some(5_000_000), Some(100_000_000), Some(u64::MAX)][self.below(5)].map(Microjoules)
+    }
+
+    fn power(&mut self) -> Power {
+        Power {
+            cap: [None, Some(Microwatts(5_000_000))][self.below(2)],
+            joules_per_hour: self.energy(),
+            joules_per_day: self.energy(),
+            battery_floor: [None, Some(15)][self.below(2)],
+            thermal_limit: [None, Some(80)][self.below(2)],
+            ..Power::default()
+        }
+    }
+
+    fn signals(&mut self) -> Signals {
+        Signals {
+            on_battery: self.one_in(2),
+            battery_percent: [None, Some(5.0), Some(16.0), Some(90.0), Some(f32::NAN)][self.below(5)],
+            temperature: [None, Some(40.0), Some(78.0), Some(95.0)][self.below(4)],
+            ..Signals::default()
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Waiting,
@@ -65,6 +95,15 @@ struct Known {
     arrival: Arrival,
     state: State,
     lost: u32,
+    /// Times it was stopped by its budget and waited again.
+    stopped: u32,
+    /// What it may use in all, as it was told for this run.
+    allowed: Option<u64>,
+    /// What it has used in all.
+    spent: u64,
+    /// What it used beyond what it was allowed, in all.
+    over: u64,
+    settled: bool,
 }
 
 #[derive(Debug)]
@@ -85,6 +124,12 @@ struct World {
     used_ids: BTreeSet<LaneId>,
     closing: bool,
     log: Vec<Action>,
+    signals: Signals,
+    /// What each purse was charged beyond what was allowed: by steps too long, by requests that do not run, and by
+    /// corrections that others had used up.
+    over: BTreeMap<PurseId, u64>,
+    /// How far a purse was restored below zero.
+    owed: u64,
 }
 
 fn error(code: Code) -> Error {
@@ -104,11 +149,28 @@ impl World {
             used_ids: BTreeSet::new(),
             closing: false,
             log: Vec::new(),
+            signals: Signals::default(),
+            over: BTreeMap::new(),
+            owed: 0,
         }
     }
 
     fn operate(&mut self, input: &mut Input) {
-        match input.below(16) {
+        match input.below(22) {
+            16..=18 => self.spend(input),
+            19 => {
+                if let Some(id) = pick(self.running(), input) {
+                    self.stop(id);
+                }
+            }
+            20 => {
+                if let Some(id) = pick(self.in_state(|_| true), input) {
+                    let known = self.requests.get_mut(&id).expect("a known request");
+                    known.settled |= known.state == State::Ended;
+                    self.tell(Event::Settled(id));
+                }
+            }
+            21 => self.configure(input),
             0..=3 => self.arrive(input),
             4 | 5 => {
                 if let Some(id) = pick(self.running(), input) {
@@ -157,8 +219,21 @@ impl World {
             variant: VariantId(input.below(4) as u32),
             tokens: [0, 1, 100, u32::MAX][input.below(4)],
             deadline: [None, None, Some(0), Some(4_000)][input.below(4)].map(|ms| self.now + Duration::from_millis(ms)),
+            client: ClientId(input.below(3) as u32),
+            predicted: Microjoules([0, 100_000, 2_000_000, u64::MAX][input.below(4)]),
+            max_joules: [None, None, Some(0), Some(1_000_000)][input.below(4)].map(Microjoules),
         };
-        self.requests.insert(id, Known { arrival, state: State::Waiting, lost: 0 });
+        let known = Known {
+            arrival,
+            state: State::Waiting,
+            lost: 0,
+            stopped: 0,
+            allowed: None,
+            spent: 0,
+            over: 0,
+            settled: false,
+        };
+        self.requests.insert(id, known);
         self.tell(Event::Arrived(arrival));
     }
 
@@ -176,6 +251,85 @@ impl World {
     fn finish(&mut self, id: RequestId) {
         self.end(id);
         self.tell(Event::Finished(id));
+    }
+
+    /// Energy is charged: as an honest lane uses it, with one step that goes too far, with a correction, or to a request
+    /// that does not run.
+    fn spend(&mut self, input: &mut Input) {
+        let Some(id) = pick(self.in_state(|_| true), input) else { return };
+        self.tell(Event::Tick);
+        let known = self.requests.get_mut(&id).expect("a known request");
+        let runs = matches!(known.state, State::Running { .. });
+        // A debt of centuries would be beyond the clock.
+        let allowed = known.allowed.filter(|_| runs);
+        let open = allowed.map_or(10_000_000, |allowed| allowed.saturating_sub(known.spent));
+        let more = [0, 1, open / 3, open, open.saturating_add(50_000), 1_500_000][input.below(6)].min(1 << 50);
+        let less = if input.one_in(4) { known.spent / 2 } else { 0 };
+        let over = if runs && known.allowed.is_some() { more.saturating_sub(open) } else { more };
+        let over = if runs && known.allowed.is_none() { 0 } else { over };
+        known.spent = known.spent.saturating_add(more) - less;
+        known.over += over;
+        let client = known.arrival.client;
+        let remembered = !known.settled;
+        let before: BTreeMap<PurseId, _> = self.sched.purses().map(|purse| (purse.id, purse)).collect();
+        let drawn = |purse: &PurseId| !matches!(purse, PurseId::Client(other) if *other != client);
+        for purse in before.values().filter(|purse| purse.on && drawn(&purse.id)) {
+            *self.over.entry(purse.id).or_default() += over;
+        }
+        self.tell(Event::Spent { id, more: Microjoules(more), less: Microjoules(less) });
+        for purse in self.sched.purses().filter(|purse| purse.on) {
+            let Some(was) = before.get(&purse.id).map(|purse| purse.level) else { continue };
+            let drawn = drawn(&purse.id);
+            // What was refused on arrival was never in the books.
+            let charged = (was - more as i64 + less as i64).min(purse.size.0 as i64);
+            assert!(
+                purse.level == was && (!drawn || !remembered || more == less || !runs || was == charged)
+                    || (purse.level == charged && drawn && remembered),
+                "{id:?}: {was} becomes {purse:?} by {more} - {less}"
+            );
+        }
+    }
+
+    /// It is ended by its allowance, before its first token.
+    fn stop(&mut self, id: RequestId) {
+        if !self.sched.may_wait_again(id) {
+            return self.finish(id);
+        }
+        let known = self.requests.get_mut(&id).expect("a running request");
+        assert_eq!(known.arrival.class, Class::Background);
+        known.stopped += 1;
+        known.state =
+            if matches!(known.state, State::Running { withdrawn: true, .. }) { State::Ended } else { State::Waiting };
+        known.allowed = None;
+        self.tell(Event::Stopped(id));
+    }
+
+    /// Budgets, clients, signals and what was on the disk.
+    fn configure(&mut self, input: &mut Input) {
+        match input.below(6) {
+            0 => {
+                let [mains, battery, low_battery] = [input.power(), input.power(), input.power()];
+                self.tell(Event::Budgets(Budgets { mains, battery, low_battery, low_percent: 20 }));
+            }
+            1 => {
+                let limits =
+                    ClientLimits { joules_per_hour: input.energy(), requests: [None, Some(1)][input.below(2)] };
+                self.tell(Event::Client { client: ClientId(input.below(3) as u32), limits });
+            }
+            2 => {
+                let level = [0, 1_000_000, -5_000_000][input.below(3)];
+                let purse =
+                    [PurseId::Hour, PurseId::Day, PurseId::Client(ClientId(input.below(3) as u32))][input.below(3)];
+                self.owed = self.owed.max(level.min(0i64).unsigned_abs());
+                // What was charged before is part of the level that was restored, or more.
+                self.tell(Event::Restored { purse, level });
+            }
+            3 => self.tell(Event::Power { draw: Microwatts(4_000_000), span: Duration::from_secs(1) }),
+            _ => {
+                self.signals = input.signals();
+                self.tell(Event::Signals(self.signals));
+            }
+        }
     }
 
     fn answer_load(&mut self, id: LaneId, input: &mut Input) {
@@ -198,6 +352,7 @@ impl World {
             let known = self.requests.get_mut(&request).expect("a running request");
             let withdrawn = matches!(known.state, State::Running { withdrawn: true, .. });
             known.lost += 1;
+            known.allowed = None;
             known.state = if withdrawn || !retry.contains(&request) { State::Ended } else { State::Waiting };
         }
         self.lanes.remove(&id);
@@ -305,9 +460,18 @@ impl World {
                     let retried = matches!(error.code, Code::WorkerLost);
                     assert!(!retried || lost >= 2, "{id:?} had no second try");
                     assert!(error.code != Code::QueueFull || error.retry_after >= Some(Duration::from_secs(1)));
+                    let background = self.requests[id].arrival.class == Class::Background;
+                    assert!(error.code != Code::BudgetExhausted || !background, "{id:?} could have waited");
                     self.change(*id, State::Ended);
                 }
-                Action::Allow { .. } | Action::Pace { .. } => {}
+                Action::Allow { id, energy } => {
+                    let known = self.requests.get_mut(id).expect("a known request");
+                    let starts =
+                        actions.iter().any(|action| matches!(action, Action::Start { id: other, .. } if other == id));
+                    assert!(starts || matches!(known.state, State::Running { .. }), "{id:?} does not run");
+                    known.allowed = Some(energy.0).filter(|energy| *energy < u64::MAX);
+                }
+                Action::Pace { .. } => {}
                 Action::Expire(id) => {
                     let known = self.requests.get_mut(id).expect("a known request");
                     assert!(
@@ -350,12 +514,39 @@ impl World {
             assert!(state == expected || resting, "{variant:?} is {state:?}, should be {expected:?}");
             assert!(!resting || waiting.iter().all(|id| self.requests[id].arrival.variant != variant));
         }
+        self.check_budgets();
         // Nothing waits for an event that will not come.
         let at_work =
             |id: &LaneId, lane: &ModelLane| lane.stopping || lane.slots.is_none() || !self.running_on(*id).is_empty();
         let work = self.lanes.iter().any(|(id, lane)| at_work(id, lane));
-        assert!(waiting.is_empty() || work || self.sched.next_timeout().is_some(), "requests wait for nothing");
+        let told = self.sched.next_timeout().is_some() || self.sched.wants_signals();
+        assert!(waiting.is_empty() || work || told, "requests wait for nothing");
         assert!(!self.closing || self.lanes.iter().all(|(id, lane)| at_work(id, lane)), "a lane outlives its use");
+    }
+
+    /// What was told to those that run never adds up to more than is there.
+    fn check_budgets(&self) {
+        for purse in self.sched.purses().filter(|purse| purse.on) {
+            assert!(purse.level <= purse.size.0 as i64, "{purse:?}");
+            let drawn = |known: &&Known| match purse.id {
+                PurseId::Client(client) => known.arrival.client == client,
+                _ => true,
+            };
+            let running = self.requests.values().filter(|known| matches!(known.state, State::Running { .. }));
+            let mut open: u64 = 0;
+            for known in running.filter(drawn) {
+                let allowed = known.allowed.expect("what runs on a purse is told how far it may go");
+                open = open.saturating_add(allowed.saturating_sub(known.spent));
+            }
+            assert!(open == 0 || open as i64 <= purse.level, "{open} is allowed of {purse:?}");
+            let over = self.over.get(&purse.id).copied().unwrap_or(0).saturating_add(self.owed);
+            assert!(purse.level >= -(over.min(1 << 62) as i64), "{purse:?} is overdrawn by more than {over}");
+        }
+        for known in self.requests.values() {
+            let most = known.arrival.max_joules.map(|most| most.0.saturating_add(known.over));
+            assert!(most.is_none_or(|most| known.spent <= most), "{known:?} used too much");
+            assert!(known.stopped <= 3);
+        }
     }
 
     fn change(&mut self, id: RequestId, to: State) {
@@ -372,7 +563,8 @@ impl World {
 
     /// From here on lanes come up where they fit, requests end, and nothing new arrives: all must end.
     fn come_to_rest(&mut self) {
-        self.tell(Event::Tick);
+        self.signals = Signals::default();
+        self.tell(Event::Signals(self.signals));
         let steps = 1_000 + 100 * self.requests.len();
         for _ in 0..steps {
             if let Some(id) = self.lanes_where(|lane| lane.stopping).pop() {

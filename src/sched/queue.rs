@@ -4,13 +4,14 @@
 //! effective class (ageing lifts what has waited), then requests that lost their lane, then tenants that run
 //! nothing, then start-time fair queueing by tokens between tenants, then first come, first served.
 //!
-//! What always holds: within one (variant, class, tenant) the oldest request stands first, so that only the heads
-//! need to be compared: finding the next request costs one look at each tenant that waits for the variant.
+//! What always holds: within one (variant, class, tenant, client) the oldest request stands first, so that only the
+//! heads need to be compared: finding the next request costs one look at each tenant that waits for the variant. Who
+//! waits for a budget holds up only its own line: everybody in it draws from the same purses.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::{Class, VariantId};
+use super::{Class, ClientId, VariantId};
 use crate::clock::Time;
 use crate::lane::{RequestId, Tenant};
 
@@ -19,6 +20,7 @@ use crate::lane::{RequestId, Tenant};
 pub(super) struct Waiting {
     pub(super) id: RequestId,
     pub(super) tenant: Tenant,
+    pub(super) client: ClientId,
     pub(super) class: Class,
     pub(super) tokens: u32,
     pub(super) arrived: Time,
@@ -57,6 +59,15 @@ impl Lifts {
     }
 }
 
+/// Between whom a variant is shared: tenants, and within a tenant its clients (services of one user, say).
+type Owner = (Tenant, ClientId);
+
+impl Waiting {
+    fn owner(&self) -> Owner {
+        (self.tenant, self.client)
+    }
+}
+
 /// What a tenant waits for and has been given, of one variant.
 #[derive(Debug, Default)]
 struct Share {
@@ -80,7 +91,7 @@ impl Share {
 /// Everything that waits for or runs on one variant.
 #[derive(Debug, Default)]
 struct Lines {
-    tenants: BTreeMap<Tenant, Share>,
+    tenants: BTreeMap<Owner, Share>,
     /// Virtual time: the largest tag of a request that was started. A tenant that comes back from idleness begins
     /// here, so that idleness earns no credit.
     clock: u64,
@@ -102,11 +113,6 @@ impl Queue {
         self.len
     }
 
-    /// Requests waiting for this variant.
-    pub(super) fn waiting(&self, variant: VariantId) -> usize {
-        self.variants.get(&variant).map_or(0, |v| v.waiting)
-    }
-
     /// Requests of this tenant waiting.
     pub(super) fn waiting_of(&self, tenant: Tenant) -> usize {
         self.per_tenant.get(&tenant).copied().unwrap_or(0)
@@ -115,7 +121,7 @@ impl Queue {
     /// Puts a new request in its place.
     pub(super) fn push(&mut self, variant: VariantId, request: Waiting) {
         let lines = self.variants.entry(variant).or_default();
-        let share = lines.tenants.entry(request.tenant).or_default();
+        let share = lines.tenants.entry(request.owner()).or_default();
         if !share.waits() {
             share.tag = share.tag.max(lines.clock);
         }
@@ -125,29 +131,40 @@ impl Queue {
     /// Puts a request back that was taken but lost its lane, and gives its tenant back what it was charged.
     pub(super) fn put_back(&mut self, variant: VariantId, request: Waiting) {
         let lines = self.variants.entry(variant).or_default();
-        let share = lines.tenants.entry(request.tenant).or_default();
+        let share = lines.tenants.entry(request.owner()).or_default();
         share.tag = share.tag.saturating_sub(cost(&request));
         self.insert(variant, request);
     }
 
     fn insert(&mut self, variant: VariantId, request: Waiting) {
         let lines = self.variants.entry(variant).or_default();
-        let line = &mut lines.tenants.entry(request.tenant).or_default().lines[request.class as usize];
+        let line = &mut lines.tenants.entry(request.owner()).or_default().lines[request.class as usize];
         line.insert(line.partition_point(|other| other.seq < request.seq), request);
         lines.waiting += 1;
         self.len += 1;
         *self.per_tenant.entry(request.tenant).or_default() += 1;
     }
 
-    /// The request to start next among those that `allow` (effective class, order of arrival) lets through.
-    pub(super) fn next(&self, variant: VariantId, lifts: Lifts, allow: impl Fn(Class, u64) -> bool) -> Option<Waiting> {
+    /// The requests that stand first in their lines.
+    pub(super) fn heads(&self, variant: VariantId) -> impl Iterator<Item = &Waiting> {
+        let shares = self.variants.get(&variant).into_iter().flat_map(|lines| lines.tenants.values());
+        shares.flat_map(Share::heads)
+    }
+
+    /// The request to start next among those that `allow` (effective class) lets through.
+    pub(super) fn next(
+        &self,
+        variant: VariantId,
+        lifts: Lifts,
+        allow: impl Fn(Class, &Waiting) -> bool,
+    ) -> Option<Waiting> {
         let mut best: Option<((u8, u64, u64), &Waiting)> = None;
         for share in self.variants.get(&variant)?.tenants.values() {
             for head in share.heads() {
                 let class = lifts.of(head);
                 let coarse = (class as u8) << 2 | u8::from(!head.retried) << 1 | u8::from(share.running > 0);
                 let rank = (coarse, share.tag, head.seq);
-                if best.is_none_or(|(least, _)| rank < least) && allow(class, head.seq) {
+                if best.is_none_or(|(least, _)| rank < least) && allow(class, head) {
                     best = Some((rank, head));
                 }
             }
@@ -155,10 +172,15 @@ impl Queue {
         best.map(|(_, head)| *head)
     }
 
-    /// How urgent this variant is: the best effective class that waits for it, and the oldest request of that class.
-    pub(super) fn urgency(&self, variant: VariantId, lifts: Lifts) -> Option<(Class, u64)> {
-        let shares = self.variants.get(&variant)?.tenants.values();
-        shares.flat_map(Share::heads).map(|head| (lifts.of(head), head.seq)).min()
+    /// How urgent this variant is: the best effective class that waits for it among those that `allow` lets through,
+    /// and the oldest request of that class.
+    pub(super) fn urgency(
+        &self,
+        variant: VariantId,
+        lifts: Lifts,
+        allow: impl Fn(&Waiting) -> bool,
+    ) -> Option<(Class, u64)> {
+        self.heads(variant).filter(|head| allow(head)).map(|head| (lifts.of(head), head.seq)).min()
     }
 
     /// Takes a request out because it starts: its tenant is charged.
@@ -166,7 +188,7 @@ impl Queue {
         self.unlink(variant, request);
         let Some(lines) = self.variants.get_mut(&variant) else { return };
         lines.running += 1;
-        if let Some(share) = lines.tenants.get_mut(&request.tenant) {
+        if let Some(share) = lines.tenants.get_mut(&request.owner()) {
             lines.clock = lines.clock.max(share.tag);
             share.tag = share.tag.saturating_add(cost(request));
             share.running += 1;
@@ -180,10 +202,10 @@ impl Queue {
     }
 
     /// A started request runs no more.
-    pub(super) fn ended(&mut self, variant: VariantId, tenant: Tenant) {
+    pub(super) fn ended(&mut self, variant: VariantId, request: &Waiting) {
         let Some(lines) = self.variants.get_mut(&variant) else { return };
         lines.running = lines.running.saturating_sub(1);
-        if let Some(share) = lines.tenants.get_mut(&tenant) {
+        if let Some(share) = lines.tenants.get_mut(&request.owner()) {
             share.running = share.running.saturating_sub(1);
         }
         self.tidy(variant);
@@ -224,7 +246,7 @@ impl Queue {
 
     fn unlink(&mut self, variant: VariantId, request: &Waiting) {
         let Some(lines) = self.variants.get_mut(&variant) else { return };
-        let Some(share) = lines.tenants.get_mut(&request.tenant) else { return };
+        let Some(share) = lines.tenants.get_mut(&request.owner()) else { return };
         let line = &mut share.lines[request.class as usize];
         let Ok(at) = line.binary_search_by_key(&request.seq, |other| other.seq) else { return };
         line.remove(at);

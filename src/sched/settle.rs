@@ -9,6 +9,7 @@
 //! variant. Others may load past it for one `ageing`; from then on memory that comes free is kept for it, so that
 //! small models cannot keep a large one out.
 
+use super::budget::Gate;
 use super::coordinator::Sched;
 use super::lanes::{Drain, Lane, Stage};
 use super::queue::{Lifts, Waiting};
@@ -19,10 +20,18 @@ use crate::error::{Code, Error};
 impl Sched {
     pub(super) fn settle(&mut self, out: &mut Vec<Action>) {
         self.expire(out);
+        self.turn_away(out);
         self.forget_needless_blocks();
         self.start(out);
+        // Others may have come to the head of their lines.
+        self.turn_away(out);
         self.let_go(out);
         self.bring_up(out);
+        // Who starts must know how far it may go, and who gives way must hear of it first.
+        let mut allowed = Vec::new();
+        self.book.divide(&mut allowed);
+        let first = out.iter().position(|action| matches!(action, Action::Start { .. })).unwrap_or(out.len());
+        out.splice(first..first, allowed);
     }
 
     fn expire(&mut self, out: &mut Vec<Action>) {
@@ -42,11 +51,31 @@ impl Sched {
         }
     }
 
-    fn forget_needless_blocks(&mut self) {
-        for (variant, entry) in &mut self.lanes.entries {
-            if entry.wanted.is_none() && self.queue.waiting(*variant) == 0 {
-                entry.blocked = None;
+    /// Refuses who has come to the head of its line and whose budget does not let it start, unless it may wait.
+    fn turn_away(&mut self, out: &mut Vec<Action>) {
+        for variant in self.queue.variants() {
+            loop {
+                let refusal = |head: &Waiting| {
+                    let error = self.book.refusal(head.id, head.class, self.book.gate(head.id))?;
+                    Some((head.id, error))
+                };
+                let refused: Vec<_> = self.queue.heads(variant).filter_map(refusal).collect();
+                if refused.is_empty() {
+                    break;
+                }
+                for (id, error) in refused {
+                    self.drop_waiting(id);
+                    out.push(Action::Refuse { id, error });
+                }
             }
+        }
+    }
+
+    fn forget_needless_blocks(&mut self) {
+        let needless = |variant: &VariantId| !self.is_needed(*variant);
+        let needless: Vec<VariantId> = self.lanes.entries.keys().copied().filter(needless).collect();
+        for variant in needless {
+            self.lanes.entry(variant).blocked = None;
         }
         if self.lanes.entries.values().all(|entry| entry.blocked.is_none()) {
             for lane in self.lanes.entries.values_mut().filter_map(|entry| entry.lane.as_mut()) {
@@ -69,6 +98,7 @@ impl Sched {
                 if let Some(request) = self.requests.get_mut(&place.id) {
                     request.lane = Some(lane.id);
                 }
+                self.book.started(place.id);
                 out.push(Action::Start { id: place.id, lane: lane.id });
             }
         }
@@ -90,7 +120,7 @@ impl Sched {
             && self.next(variant, lane, pressing).is_none();
         let limit = self.lanes.get(variant).and_then(|entry| entry.idle_limit(&self.limits));
         let unused = limit.is_some_and(|limit| lane.used + limit <= self.now);
-        self.closing || drained || (unused && lane.is_idle() && self.queue.waiting(variant) == 0)
+        self.closing || drained || (unused && lane.is_idle() && !self.is_eager(variant))
     }
 
     /// Brings lanes up, for the most urgent variants first.
@@ -120,7 +150,7 @@ impl Sched {
         if self.lanes.iter().any(|(_, lane)| lane.stage == Stage::Stopping) {
             return;
         }
-        let idle = self.lanes.iter().filter(|(other, lane)| lane.is_idle() && self.queue.waiting(*other) == 0);
+        let idle = self.lanes.iter().filter(|(other, lane)| lane.is_idle() && !self.is_eager(*other));
         if let Some((other, _)) = idle.min_by_key(|(_, lane)| (lane.used, lane.id)) {
             self.stop(other, out);
         } else if self.lanes.iter().next().is_none() {
@@ -160,10 +190,15 @@ impl Sched {
 
     /// The request that this lane would start next, `pressing` being what others wait for memory with.
     fn next(&self, variant: VariantId, lane: &Lane, pressing: Option<Class>) -> Option<Waiting> {
-        self.queue.next(variant, self.lifts(), |class, seq| match (lane.drain, pressing) {
-            (Some(Drain { before, asked: true }), _) => seq < before,
-            (Some(Drain { before, asked: false }), Some(urgent)) => class < urgent || (class == urgent && seq < before),
-            _ => true,
+        self.queue.next(variant, self.lifts(), |class, place| {
+            let turn = match (lane.drain, pressing) {
+                (Some(Drain { before, asked: true }), _) => place.seq < before,
+                (Some(Drain { before, asked: false }), Some(urgent)) => {
+                    class < urgent || (class == urgent && place.seq < before)
+                }
+                _ => true,
+            };
+            turn && self.is_open(place)
         })
     }
 
@@ -173,9 +208,18 @@ impl Sched {
         starved.filter_map(|(variant, _)| self.urgency(*variant)).min().map(|(class, _)| class)
     }
 
-    /// Whether somebody waits for this variant: a request, or who asked for it to be loaded.
+    fn is_open(&self, place: &Waiting) -> bool {
+        self.book.gate(place.id) == Gate::Open
+    }
+
+    /// Whether a request waits for this variant that its budget lets start.
+    pub(super) fn is_eager(&self, variant: VariantId) -> bool {
+        self.queue.heads(variant).any(|head| self.is_open(head))
+    }
+
+    /// Whether somebody waits for this variant: a request that its budget lets start, or who asked for it to be loaded.
     pub fn is_needed(&self, variant: VariantId) -> bool {
-        self.queue.waiting(variant) > 0 || self.lanes.get(variant).is_some_and(|entry| entry.wanted.is_some())
+        self.is_eager(variant) || self.lanes.get(variant).is_some_and(|entry| entry.wanted.is_some())
     }
 
     /// The best class that wants this variant, and how long ago it began to. Somebody who wants it loaded counts as a
@@ -183,7 +227,7 @@ impl Sched {
     fn urgency(&self, variant: VariantId) -> Option<(Class, u64)> {
         let wanted = self.lanes.get(variant).and_then(|entry| entry.wanted);
         let wish = wanted.map(|(since, seq)| (self.lifts().class(Class::Standard, since), seq));
-        self.queue.urgency(variant, self.lifts()).into_iter().chain(wish).min()
+        self.queue.urgency(variant, self.lifts(), |place| self.is_open(place)).into_iter().chain(wish).min()
     }
 
     pub(super) fn lifts(&self) -> Lifts {

@@ -68,7 +68,18 @@ impl Rig {
         let id = RequestId(self.next_id);
         self.next_id += 1;
         let deadline = ms.map(|ms| self.now + Duration::from_millis(ms));
-        self.tell(Event::Arrived(Arrival { id, tenant: Tenant(tenant), class, variant, tokens, deadline }));
+        let arrival = Arrival {
+            id,
+            tenant: Tenant(tenant),
+            class,
+            variant,
+            tokens,
+            deadline,
+            client: ClientId(tenant),
+            predicted: Microjoules::ZERO,
+            max_joules: None,
+        };
+        self.tell(Event::Arrived(arrival));
         id
     }
 

@@ -39,7 +39,7 @@ pub use openai::{parse, Ask, Endpoint};
 use crate::energy::account::Report;
 use crate::error::Error;
 use crate::lane::RequestId;
-use crate::service::{AccountQuery, Generate, Handle, ModelInfo, Peer, Reply, Sink, Status};
+use crate::service::{AccountQuery, Budget, Generate, Handle, ModelInfo, Peer, Reply, Sink, Status};
 
 /// What answers. The calls and their promises are those of [`Handle`].
 #[allow(missing_docs)]
@@ -51,6 +51,7 @@ pub trait Backend: Clone + 'static {
     fn load(&self, peer: Peer, model: String, sink: Box<dyn Sink>);
     fn unload(&self, peer: Peer, model: String, reply: Reply<Result<(), Error>>);
     fn status(&self, reply: Reply<Status>);
+    fn budget(&self, peer: Peer, uid: Option<u32>, reply: Reply<Result<Budget, Error>>);
     fn account(&self, peer: Peer, query: AccountQuery, reply: Reply<Result<Report, Error>>);
 }
 
@@ -75,6 +76,9 @@ impl Backend for Handle {
     }
     fn status(&self, reply: Reply<Status>) {
         Handle::status(self, reply)
+    }
+    fn budget(&self, peer: Peer, uid: Option<u32>, reply: Reply<Result<Budget, Error>>) {
+        Handle::budget(self, peer, uid, reply)
     }
     fn account(&self, peer: Peer, query: AccountQuery, reply: Reply<Result<Report, Error>>) {
         Handle::account(self, peer, query, reply)

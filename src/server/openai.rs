@@ -17,6 +17,7 @@ use crate::error::{Code, Error, Result};
 use crate::lane::{Message, Prompt, Sampling};
 use crate::sched::Class;
 use crate::service::Generate;
+use crate::units::Microjoules;
 
 /// Fewer than OpenAI's 4 would break clients of other servers; more make every token dearer.
 const MAX_STOPS: usize = 16;
@@ -147,7 +148,7 @@ impl Body {
                 max_tokens: max_tokens(self.max_tokens, self.max_completion_tokens)?,
                 class: extension.class.unwrap_or_default(),
                 deadline: extension.deadline_ms.map(Duration::from_millis),
-                max_joules: None,
+                max_joules: extension.max_joules.map(Microjoules::from_f64),
             },
             stream,
             include_usage,
@@ -367,6 +368,9 @@ impl<'de> Deserialize<'de> for Stop {
     }
 }
 
+/// The most that `max_joules` may say: beyond it a whole number of microjoules is not exact.
+const MAX_JOULES: f64 = 1e9;
+
 /// The object `wattlm`. Its fields are ours, so that an unknown one is a mistake.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -375,7 +379,7 @@ struct Extension {
     deadline_ms: Option<u64>,
     backend: Option<String>,
     policy: Option<de::IgnoredAny>,
-    max_joules: Option<de::IgnoredAny>,
+    max_joules: Option<f64>,
     max_ttft_ms: Option<de::IgnoredAny>,
     degrade: Option<de::IgnoredAny>,
     #[serde(flatten)]
@@ -396,17 +400,15 @@ impl Extension {
             let what = format!("is unknown; did you mean {near}?");
             return Err(bad(&format!("wattlm.{shown}"), &what));
         }
-        let later = [
-            ("policy", &self.policy),
-            ("max_joules", &self.max_joules),
-            ("max_ttft_ms", &self.max_ttft_ms),
-            ("degrade", &self.degrade),
-        ];
+        let later = [("policy", &self.policy), ("max_ttft_ms", &self.max_ttft_ms), ("degrade", &self.degrade)];
         if let Some((name, _)) = later.into_iter().find(|(_, v)| v.is_some()) {
             return Err(unsupported(format!("wattlm.{name}"), "is not supported by this version; leave it out"));
         }
         if !matches!(self.backend.as_deref(), None | Some("auto" | "cpu")) {
             return Err(unsupported("wattlm.backend".into(), "must be \"auto\" or \"cpu\" in this version"));
+        }
+        if self.max_joules.is_some_and(|joules| !(1e-6..=MAX_JOULES).contains(&joules)) {
+            return Err(bad("wattlm.max_joules", &format!("must be above 0, and {MAX_JOULES} at most")));
         }
         if self.deadline_ms.is_some_and(|ms| !(1..=MAX_DEADLINE_MS).contains(&ms)) {
             return Err(bad("wattlm.deadline_ms", &format!("must be from 1 to {MAX_DEADLINE_MS}")));
@@ -472,7 +474,7 @@ mod tests {
             "max_tokens": 5, "temperature": 0, "top_p": 0.5, "top_k": 40, "min_p": 0.05, "stop": ["a", "b"], "seed": 7,
             "frequency_penalty": 1, "presence_penalty": -1, "repeat_penalty": 1.1, "logit_bias": {"12": -100},
             "stream": true, "stream_options": {"include_usage": true}, "user": "u",
-            "wattlm": {"class": "interactive", "deadline_ms": 1500, "backend": "cpu"},
+            "wattlm": {"class": "interactive", "deadline_ms": 1500, "backend": "cpu", "max_joules": 2.5},
         }))
         .unwrap();
         let g = ask.generate;
@@ -480,6 +482,7 @@ mod tests {
             (g.max_tokens, g.class, g.deadline),
             (Some(5), Class::Interactive, Some(Duration::from_millis(1500)))
         );
+        assert_eq!(g.max_joules, Some(Microjoules(2_500_000)));
         assert_eq!(g.stop, ["a", "b"]);
         let s = g.sampling;
         assert_eq!((s.temperature, s.top_p, s.top_k, s.min_p), (0.0, Some(0.5), Some(40), Some(0.05)));
@@ -527,6 +530,9 @@ mod tests {
             (json!({"wattlm": {"clas": "interactive"}}), "wattlm.clas"),
             (json!({"wattlm": {"class": "urgent"}}), "wattlm.class"),
             (json!({"wattlm": {"deadline_ms": 0}}), "wattlm.deadline_ms"),
+            (json!({"wattlm": {"max_joules": 0}}), "wattlm.max_joules"),
+            (json!({"wattlm": {"max_joules": -1.5}}), "wattlm.max_joules"),
+            (json!({"wattlm": {"max_joules": 1e300}}), "wattlm.max_joules"),
             (json!({"wattlm": {"policy": "balanced"}}), "wattlm.policy"),
             (json!({"wattlm": {"backend": "gpu"}}), "wattlm.backend"),
         ] {

@@ -45,6 +45,7 @@ enum Target {
     Health,
     Metrics,
     Status,
+    Budget,
     Energy,
     Account,
     Load(String),
@@ -62,6 +63,7 @@ impl Target {
             "/health" => Target::Health,
             "/metrics" => Target::Metrics,
             "/wattlm/v1/status" => Target::Status,
+            "/wattlm/v1/budget" => Target::Budget,
             "/wattlm/v1/energy" => Target::Energy,
             "/wattlm/v1/account" => Target::Account,
             _ => {
@@ -93,6 +95,18 @@ impl Target {
     fn takes(&self, method: &Method) -> bool {
         self.allow().split(", ").any(|m| m == method.as_str())
     }
+}
+
+/// Whose budget is asked for; `None`: the peer's own.
+fn uid(query: &str) -> Result<Option<u32>> {
+    let bad = |what: &str| Error::new(Code::InvalidRequest, what.to_owned()).at("uid");
+    let mut uid = None;
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let number =
+            pair.strip_prefix("uid=").ok_or_else(|| bad("the only thing to ask for is uid, such as ?uid=1000"))?;
+        uid = Some(number.parse().map_err(|_| bad("uid is a user's number, such as ?uid=1000"))?);
+    }
+    Ok(uid)
 }
 
 /// Undoes percent-encoding. `None` where it is broken, empty, or not UTF-8.
@@ -188,6 +202,11 @@ async fn handle<B: Backend>(context: &Rc<Context<B>>, request: Request<Incoming>
             let query = account::parse(request.uri().query())?;
             let report = soon(context, |reply| backend.account(context.peer, query, reply)).await??;
             Ok(json_response(context, StatusCode::OK, &json!(report)))
+        }
+        Target::Budget => {
+            let uid = uid(request.uri().query().unwrap_or_default())?;
+            let budget = soon(context, |reply| backend.budget(context.peer, uid, reply)).await??;
+            Ok(json_response(context, StatusCode::OK, &json!(budget)))
         }
         Target::Metrics => {
             let status = status(context).await?;
@@ -393,6 +412,7 @@ mod tests {
             ("/v1/models/%", None),
             ("/v1/models/%zz", None),
             ("/v1/models/%ff", None),
+            ("/wattlm/v1/budget", Some(Target::Budget)),
             ("/wattlm/v1/models//load", None),
             ("/wattlm/v1/models/load", None),
             ("/wattlm/v1/requests/", None),
@@ -400,6 +420,15 @@ mod tests {
             ("/", None),
         ] {
             assert_eq!(Target::find(path), target, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_budget_is_asked_for_by_number_or_is_ones_own() {
+        assert_eq!(uid("").unwrap(), None);
+        assert_eq!(uid("uid=1000").unwrap(), Some(1000));
+        for bad in ["uid=", "uid=-1", "uid=root", "user=1", "uid=1&x"] {
+            assert_eq!(uid(bad).unwrap_err().code, Code::InvalidRequest, "{bad}");
         }
     }
 

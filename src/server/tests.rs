@@ -75,6 +75,9 @@ impl Backend for Fake {
         };
         reply(vec![ModelInfo { name: "demo".into(), variants: vec![variant], default: true }]);
     }
+    fn budget(&self, _: Peer, uid: Option<u32>, reply: Reply<Result<Budget, Error>>) {
+        reply(Err(Error::new(Code::Forbidden, format!("{uid:?}"))));
+    }
     fn load(&self, _: Peer, model: String, sink: Box<dyn Sink>) {
         self.tell(Asked::Load(model, sink));
     }

@@ -39,6 +39,15 @@ impl Core {
         };
         let prompt_tokens = u32::try_from(prompt_bytes / BYTES_PER_TOKEN).unwrap_or(u32::MAX);
         let class = spec.class;
+        let admitted = match self.admit(peer, &resolved, class, (prompt_tokens, spec.max_tokens)) {
+            Ok(admitted) => admitted,
+            Err(error) => {
+                self.totals.refused += 1;
+                let _ = sink.push(Update::Failed(error));
+                return;
+            }
+        };
+        let max_joules = spec.max_joules;
         let answer_tokens = spec.max_tokens.unwrap_or(ASSUMED_ANSWER).min(ASSUMED_ANSWER);
         let request = Request::new(id, peer, resolved, spec, sink, self.clock.now());
         let arrival = Arrival {
@@ -48,6 +57,9 @@ impl Core {
             variant: request.variant,
             tokens: prompt_tokens.saturating_add(answer_tokens).max(1),
             deadline: request.deadline(),
+            client: admitted.client,
+            predicted: admitted.predicted,
+            max_joules,
         };
         self.accounting.arrived(id, peer.uid, &request.model);
         self.requests.insert(id, request);

@@ -12,14 +12,17 @@ use super::clients::tell_failed;
 use super::cpu::usable_cores;
 use super::lanes::{LaneSlot, Lanes};
 use super::metering::{self, Metering};
+use super::predict::Predictor;
+use super::purses::{Clocks, Purses};
 use super::requests::{Ending, Request};
+use super::rules::Rules;
 use super::sampler::Sampler;
 use super::Msg;
 use crate::clock::{Monotonic, Time};
 use crate::config::Config;
 use crate::error::{Code, Error};
 use crate::lane::{EventFn, Gone, Job, LaneEvent, LaneFactory, RequestId, ToLane};
-use crate::sched::{Action, Event, Sched, VariantId};
+use crate::sched::{Action, Event, PurseId, Sched, VariantId};
 use crate::service::api::{Sink, Totals, Update};
 
 /// From this on the thread counts as held up (a slow disk, a stopped process): far more than any message takes.
@@ -36,6 +39,14 @@ pub(super) struct Core {
     pub(super) clock: Monotonic,
     pub(super) sched: Sched,
     pub(super) catalog: Catalog,
+    pub(super) rules: Rules,
+    /// Purses of which the scheduler was told what the file says.
+    pub(super) restored: BTreeSet<PurseId>,
+    pub(super) clocks: Clocks,
+    pub(super) purses: Purses,
+    pub(super) predictor: Predictor,
+    /// Said in the middle of an action, told to the scheduler behind it.
+    pub(super) later: Vec<Event>,
     pub(super) factory: Box<dyn LaneFactory>,
     pub(super) lanes: Lanes,
     pub(super) requests: BTreeMap<RequestId, Request>,
@@ -59,7 +70,14 @@ impl Core {
         let sampler = Sampler::start(metering::sensors(&config), clock, tx.clone());
         let sampler = sampler.inspect_err(|e| log::error!("no thread for the meter: {e}; energy is estimated")).ok();
         let metering = Metering::new(&config, usable_cores(&config.paths.sysfs), sampler);
+        let clocks = Clocks::read();
         Core {
+            rules: Rules::new(&config),
+            restored: BTreeSet::new(),
+            purses: Purses::open(&config.paths.state, clocks.clone()),
+            clocks,
+            predictor: Predictor::default(),
+            later: Vec::new(),
             clock,
             metering,
             sched: Sched::new(config.limits()),
@@ -79,6 +97,7 @@ impl Core {
     }
 
     pub fn run(mut self, inbox: &Receiver<Msg>) {
+        self.restore_budgets();
         for variant in self.catalog.preload() {
             self.event(Event::Load(variant));
         }
@@ -169,6 +188,7 @@ impl Core {
             Msg::Load { peer, model, sink } => self.load(peer, &model, sink),
             Msg::Unload { peer, model, reply } => self.unload(peer, &model, reply),
             Msg::Status(reply) => reply(self.status()),
+            Msg::Budget { peer, uid, reply } => reply(self.budget(peer, uid)),
             Msg::Account { peer, query, reply } => reply(self.account(peer, query)),
             Msg::Lane(id, LaneEvent::Said(said)) => self.said(id, said),
             Msg::Lane(id, LaneEvent::Gone { why, last_words }) => self.gone(id, &why, last_words.as_deref()),
@@ -181,6 +201,7 @@ impl Core {
                     self.event(Event::IdleUnload { variant, after: self.catalog.idle_unload(variant) });
                 }
                 self.event(Event::Limits(limits));
+                self.reload_budgets();
                 self.meter_anew();
                 done(());
             }
@@ -196,9 +217,12 @@ impl Core {
     pub(super) fn event(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            for action in self.sched.handle(event, self.clock.now()) {
+            let actions = self.sched.handle(event, self.clock.now());
+            self.keep_purses();
+            for action in actions {
                 events.extend(self.perform(action));
             }
+            events.extend(self.later.drain(..));
         }
         self.settle_wishes();
     }

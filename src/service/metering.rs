@@ -126,7 +126,7 @@ impl Core {
         let Some(sampler) = &self.metering.sampler else { return };
         let lanes = self.lanes.by_id.iter().filter_map(|(id, slot)| Some((*id, i32::try_from(slot.pid()?).ok()?)));
         let busy = !self.metering.idle() || self.lanes.by_id.values().any(|slot| slot.works());
-        sampler.set(lanes.collect(), busy, false);
+        sampler.set(lanes.collect(), busy, self.sched.wants_signals());
     }
 
     /// A lane's worker has mapped its model: what it used until now was for that.
@@ -249,12 +249,18 @@ impl Core {
             let Some(Finishing { id, answer, .. }) = self.metering.finishing.pop_front() else { break };
             let charge = self.metering.ledger.finish(id, self.metering.info.refresh, now);
             if let Some((request, mut outcome)) = answer {
-                outcome.receipt.energy = self.metering.receipt(&charge, outcome.usage, outcome.receipt.energy.limit);
+                let usage = outcome.usage;
+                let prompt = (usage.prompt_tokens.saturating_sub(usage.cached_tokens), charge.prefill);
+                self.predictor.learn(request.variant, prompt, (usage.completion_tokens, charge.decode));
+                outcome.receipt.energy = self.metering.receipt(&charge, usage, outcome.receipt.energy.limit);
                 request.finish(outcome);
             }
         }
         self.tell_spent();
         self.settled();
+        if let Some(event) = self.later.pop() {
+            self.event(event);
+        }
     }
 
     /// A request ended that does not run: nothing but what was already told is to come.
@@ -268,6 +274,7 @@ impl Core {
     fn settled(&mut self) {
         for (id, charge) in self.metering.ledger.take_settled() {
             self.metering.allowed.remove(&id);
+            self.later.push(Event::Settled(id));
             self.accounting.settled(id, &charge);
             self.accounting.device(&self.metering.ledger.totals());
             log::trace!("{} used {}", request_name(id), charge.total());

@@ -11,6 +11,7 @@
 mod accounting;
 mod api;
 mod backlog;
+mod budget;
 mod catalog;
 mod clients;
 mod core;
@@ -18,8 +19,11 @@ mod cpu;
 mod lanes;
 mod learned;
 mod metering;
+mod predict;
+mod purses;
 mod reports;
 mod requests;
+mod rules;
 mod sampler;
 #[cfg(test)]
 mod tests;
@@ -49,6 +53,7 @@ enum Msg {
     Load { peer: Peer, model: String, sink: Box<dyn Sink> },
     Unload { peer: Peer, model: String, reply: Reply<Result<(), Error>> },
     Status(Reply<Status>),
+    Budget { peer: Peer, uid: Option<u32>, reply: Reply<Result<Budget, Error>> },
     Account { peer: Peer, query: AccountQuery, reply: Reply<Result<Report, Error>> },
     Lane(LaneId, LaneEvent),
     Verified(LaneId, Result<(), Error>),
@@ -108,6 +113,11 @@ impl Handle {
     /// How it is.
     pub fn status(&self, reply: Reply<Status>) {
         self.tell(Msg::Status(reply));
+    }
+
+    /// The peer's energy budgets, or another user's: `forbidden` unless the peer is an administrator.
+    pub fn budget(&self, peer: Peer, uid: Option<u32>, reply: Reply<Result<Budget, Error>>) {
+        self.tell(Msg::Budget { peer, uid, reply });
     }
 
     /// What the account says, rounded unless the peer is an administrator. `forbidden` where it asks for others' lines

@@ -168,10 +168,22 @@ impl Core {
         t.prompt_tokens += u64::from(usage.prompt_tokens.saturating_sub(usage.cached_tokens));
         t.cached_tokens += u64::from(usage.cached_tokens);
         t.completion_tokens += u64::from(usage.completion_tokens);
+        // A background request that has its budget and not its first token waits for more of it.
+        let budget = matches!(result, Ok(Finish::Budget)) && self.sched.may_wait_again(id);
+        if let Some(request) = self.requests.get_mut(&id).filter(|request| budget && !request.answered) {
+            request.lane = None;
+            let now = self.clock.now();
+            self.metering.ledger.stopped(id, now);
+            return self.event(Event::Stopped(id));
+        }
+        let limit = if matches!(result, Ok(Finish::Budget)) { self.sched.limit_reason(id) } else { None };
         self.accounting.used(id, usage);
         let mut answer = None;
         // It is not there if it was cancelled: its client has been told.
         if let Some(request) = self.requests.remove(&id) {
+            if matches!(result, Ok(Finish::Stop | Finish::Length)) {
+                self.predictor.ended(request.variant, usage.completion_tokens);
+            }
             let info = self.lanes.by_id.get(&lane).and_then(|s| s.info.as_ref());
             match result {
                 Ok(Finish::Cancelled) => {
@@ -180,7 +192,8 @@ impl Core {
                 }
                 Ok(finish) => {
                     t.completed += 1;
-                    let outcome = Box::new(Outcome { finish, usage, receipt: request.receipt(usage, info) });
+                    let mut outcome = Box::new(Outcome { finish, usage, receipt: request.receipt(usage, info) });
+                    outcome.receipt.energy.limit = limit;
                     answer = Some((request, outcome));
                 }
                 Err(error) => {

@@ -143,6 +143,19 @@ fn gguf(path: &Path) {
     std::fs::write(path, out).unwrap();
 }
 
+fn plain(model: &str) -> Generate {
+    Generate {
+        model: model.into(),
+        prompt: Prompt::Text("x".into()),
+        sampling: Sampling::default(),
+        stop: Vec::new(),
+        max_tokens: None,
+        class: Class::Standard,
+        deadline: None,
+        max_joules: None,
+    }
+}
+
 impl Stage {
     /// Models `a` and `b`.
     fn new(change: impl FnOnce(&mut Config)) -> Stage {
@@ -161,17 +174,7 @@ impl Stage {
 
     fn ask(&self, model: &str) -> (RequestId, Receiver<Update>) {
         let (tx, rx) = channel();
-        let request = Generate {
-            model: model.into(),
-            prompt: Prompt::Text("x".into()),
-            sampling: Sampling::default(),
-            stop: Vec::new(),
-            max_tokens: None,
-            class: Class::Standard,
-            deadline: None,
-            max_joules: None,
-        };
-        (self.handle.generate(ROOT, request, Box::new(Collector(tx))), rx)
+        (self.handle.generate(ROOT, plain(model), Box::new(Collector(tx))), rx)
     }
 
     fn load(&self, model: &str) -> Receiver<Update> {
@@ -400,6 +403,96 @@ fn a_late_watch_blames_nobody() {
     assert!(next > now);
     lanes.watch(heartbeat, stall, next);
     assert_eq!(killed.try_recv(), Ok(Gone::Hung), "who stays silent is not excused twice");
+}
+
+/// A service whose state survives it, with this configuration.
+fn with_budgets(state: &Path, toml: &str) -> Stage {
+    let toml = Config::parse("f", toml.as_bytes()).unwrap().config;
+    Stage::new(|config| {
+        config.paths.state = state.to_owned();
+        (config.power, config.client) = (toml.power, toml.client);
+    })
+}
+
+fn budget(stage: &Stage, peer: Peer, uid: Option<u32>) -> Result<Budget, Error> {
+    let (tx, rx) = channel();
+    stage.handle.budget(peer, uid, Box::new(move |b| drop(tx.send(b))));
+    rx.recv_timeout(PATIENCE).expect("a budget")
+}
+
+#[test]
+fn a_service_that_ends_without_a_word_leaves_no_fuller_purses_behind() {
+    let state = tempfile::tempdir().unwrap();
+    // One request is predicted to take 0.05 J for each of 256 tokens at most, here all there is.
+    let toml = "[power]\njoules_per_day = \"20J\"";
+    let stage = with_budgets(state.path(), toml);
+    assert_eq!(budget(&stage, ROOT, None).unwrap().purses[0].left, 20.0);
+    let (id, _updates) = stage.ask("a");
+    let lane = stage.lane();
+    lane.ready();
+    assert_eq!(lane.started(), id);
+    let purse = budget(&stage, ROOT, None).unwrap().purses[0].clone();
+    assert_eq!((purse.name.as_str(), purse.left, purse.reserved), ("device_day", 20.0, 10.0));
+    // As it is on the disk now, a daemon that is killed here would find it.
+    let copy = tempfile::tempdir().unwrap();
+    std::fs::copy(state.path().join("purses"), copy.path().join("purses")).unwrap();
+    let left = budget(&with_budgets(copy.path(), toml), ROOT, None).unwrap().purses[0].left;
+    assert!((9.9..10.1).contains(&left), "{left}");
+    lane.done(id);
+}
+
+#[test]
+fn a_clients_rule_bounds_class_models_and_requests_at_once() {
+    let state = tempfile::tempdir().unwrap();
+    let toml = "[[client]]\nname = \"r\"\nuid = 0\nclass = \"standard\"\nmodels = [\"a\"]\nrequests = 1\n\
+                joules_per_hour = \"1kJ\"";
+    let stage = with_budgets(state.path(), toml);
+    let refused = |model: &str, class| {
+        let (tx, rx) = channel();
+        let mut request = plain(model);
+        request.class = class;
+        stage.handle.generate(ROOT, request, Box::new(Collector(tx)));
+        end(&rx).unwrap_err()
+    };
+    let error = refused("a", Class::Interactive);
+    assert_eq!((error.code, error.param.as_deref()), (Code::Forbidden, Some("wattlm.class")));
+    let error = refused("b", Class::Standard);
+    assert_eq!((error.code, error.param.as_deref()), (Code::Forbidden, Some("model")));
+    let (first, _one) = stage.ask("a");
+    let (second, _two) = stage.ask("a");
+    let lane = stage.lane();
+    lane.ready();
+    assert_eq!(lane.started(), first);
+    let standing = budget(&stage, ROOT, None).unwrap();
+    assert_eq!((standing.client.as_str(), standing.rule.as_deref()), ("client:r", Some("r")));
+    assert_eq!((standing.running, standing.requests, standing.class), (1, Some(1), Class::Standard));
+    assert_eq!(stage.status().queued, 1);
+    lane.done(first);
+    assert_eq!(lane.started(), second);
+    lane.done(second);
+    let other = Peer { uid: 7, admin: false, ..ROOT };
+    assert_eq!(budget(&stage, other, Some(0)).unwrap_err().code, Code::Forbidden);
+    assert_eq!(budget(&stage, other, Some(7)).unwrap().client, "user:7");
+    assert_eq!(budget(&stage, ROOT, Some(7)).unwrap().purses, []);
+}
+
+#[test]
+fn a_background_request_that_has_its_budget_and_no_token_is_neither_refused_nor_answered() {
+    let state = tempfile::tempdir().unwrap();
+    let stage = with_budgets(state.path(), "[power]\njoules_per_day = \"20J\"");
+    let (tx, updates) = channel();
+    let mut request = plain("a");
+    request.class = Class::Background;
+    let id = stage.handle.generate(ROOT, request, Box::new(Collector(tx)));
+    let lane = stage.lane();
+    lane.ready();
+    assert_eq!(lane.started(), id);
+    lane.say(FromLane::Done { id, result: Ok(Finish::Budget), usage: Usage::default() });
+    // Nothing was charged, so that it may go on at once.
+    assert_eq!(lane.started(), id);
+    lane.say(text(id, "x"));
+    lane.say(FromLane::Done { id, result: Ok(Finish::Budget), usage: Usage::default() });
+    assert_eq!(end(&updates).unwrap().finish, Finish::Budget);
 }
 
 #[test]
