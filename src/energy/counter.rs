@@ -225,6 +225,11 @@ impl Tracker {
         Ok(Some(Microjoules(energy)))
     }
 
+    /// Since when the value has been this; `None`: it is another.
+    pub fn unmoved(&self, raw: u64, now: Time) -> Option<Duration> {
+        self.seen.filter(|seen| seen.raw == raw).map(|seen| now.since(seen.since))
+    }
+
     /// The first value after an outage: what was used meanwhile, if the counter went on, the device was awake, and that
     /// can be told. Either way it counts from here on.
     pub fn bridge(&mut self, raw: u64, now: Moment) -> Option<Microjoules> {

@@ -15,6 +15,8 @@ pub(super) struct Outage {
     retry: Time,
     /// It was logged.
     told: bool,
+    /// It stood still: the same value once more is no news.
+    frozen: bool,
 }
 
 pub(super) struct Member {
@@ -63,6 +65,10 @@ impl Member {
         }
         match self.source.read() {
             Ok(raw) => {
+                let frozen = self.out.as_ref().is_some_and(|out| out.frozen);
+                if let Some(still) = self.tracker.unmoved(raw, now.at).filter(|_| frozen) {
+                    return self.fail(&Fault::Frozen(still), now.at);
+                }
                 if let Some(out) = self.out.take() {
                     self.since = now.at;
                     if out.told {
@@ -93,7 +99,7 @@ impl Member {
             }
             let told = !lately && !matches!(fault, Fault::Slept | Fault::Unwatched);
             self.told = if told { Some(now) } else { self.told };
-            self.out = Some(Outage { retry: now, told });
+            self.out = Some(Outage { retry: now, told, frozen: matches!(fault, Fault::Frozen(_)) });
         }
         if let Some(out) = &mut self.out {
             match fault {

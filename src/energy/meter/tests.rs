@@ -146,6 +146,25 @@ fn garbage_is_no_reading_and_waits_grow_up_to_a_minute() {
 }
 
 #[test]
+fn what_stands_still_is_out_until_it_moves() {
+    let tree = Tree::new();
+    tree.package(0, 7);
+    let mut meter = tree.auto();
+    for _ in 0..31 {
+        assert_eq!(joules(tree.read(&mut meter, 100)), Some(0.0));
+    }
+    for _ in 0..600 {
+        assert_eq!(joules(tree.read(&mut meter, 100)), None);
+    }
+    tree.energy(0, 60_000_007);
+    while tree.read(&mut meter, 100).total.is_none() {
+        assert!(tree.now.get() < 200_000_000_000);
+    }
+    tree.energy(0, 61_000_007);
+    assert_eq!(joules(tree.read(&mut meter, 100)), Some(61.0));
+}
+
+#[test]
 fn sleep_is_left_out() {
     let tree = Tree::new();
     tree.package(0, 0);
