@@ -299,9 +299,11 @@ impl Book {
         let Some(entry) = self.entries.get_mut(&id) else { return };
         let used = if entry.stage == Stage::Waiting { &mut entry.before } else { &mut entry.spent };
         *used = used.saturating_add(more.0);
-        let earlier = less.0.saturating_sub(entry.spent);
+        let earlier = less.0.saturating_sub(entry.spent).min(entry.before);
         entry.spent = entry.spent.saturating_sub(less.0);
-        entry.before = entry.before.saturating_sub(earlier);
+        // What it was told counts from its arrival, and stays what it is.
+        entry.before -= earlier;
+        entry.allowed = entry.allowed.map(|allowed| allowed.saturating_add(earlier));
         for id in drawn(entry.client) {
             if let Some(purse) = self.purses.get_mut(&id).filter(|purse| purse.on) {
                 purse.charge(more, less);

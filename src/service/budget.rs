@@ -89,8 +89,8 @@ impl Core {
             if class < rule.class {
                 let (asked, most) = (word(class), word(rule.class));
                 let message = format!(
-                    "'{}' may ask with class {most} at most, not {asked}: leave the class out or send \"{most}\", or ask \
-                     the administrator to raise 'class' in its [[client]]",
+                    "'{}' may ask with class {most} at most, and this is {asked}: send \"wattlm\": {{\"class\": \"{most}\"}}, \
+                     or ask the administrator to raise 'class' in its [[client]]",
                     rule.name
                 );
                 return Err(Error::new(Code::Forbidden, message).at("wattlm.class"));

@@ -119,6 +119,13 @@ impl Daemon {
         }
     }
 
+    /// Its folder, to start another in. It is killed if it still runs.
+    pub fn into_dir(mut self) -> TempDir {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        std::mem::replace(&mut self.dir, tempfile::tempdir().expect("a temporary folder"))
+    }
+
     /// The processes it started that still live.
     pub fn workers(&self) -> Vec<i32> {
         children(self.pid())
