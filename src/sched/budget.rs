@@ -126,7 +126,7 @@ struct Entry {
     before: u64,
     /// Used since it was started.
     spent: u64,
-    /// What it was told that it may use since it was started; `None`: it was told of no bound.
+    /// What it was told that it may use in all; `None`: it was told of no bound.
     allowed: Option<u64>,
     bound: Option<Bound>,
     /// How often it was stopped and waited again.
@@ -154,7 +154,7 @@ impl Entry {
 
     /// What it may still use of what it was told.
     fn open(&self) -> Option<u64> {
-        self.allowed.map(|allowed| allowed.saturating_sub(self.spent))
+        self.allowed.map(|allowed| allowed.saturating_sub(self.before).saturating_sub(self.spent))
     }
 }
 
@@ -430,14 +430,14 @@ impl Book {
         for (id, part) in parts {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             entry.bound = part.map(|(_, bound)| bound);
-            let allowed = part.map(|(part, _)| entry.spent.saturating_add(part));
+            let allowed = part.map(|(part, _)| entry.before.saturating_add(entry.spent).saturating_add(part));
             if !again || allowed == entry.allowed {
                 continue;
             }
             // Who may use less hears of it first.
             let less = allowed.unwrap_or(u64::MAX) < entry.allowed.unwrap_or(u64::MAX);
             entry.allowed = allowed;
-            let energy = Microjoules(allowed.map_or(u64::MAX, |allowed| allowed.saturating_add(entry.before)));
+            let energy = Microjoules(allowed.unwrap_or(u64::MAX));
             if less { &mut *out } else { &mut more }.push(Action::Allow { id, energy });
         }
         out.append(&mut more);
@@ -549,8 +549,7 @@ impl Sched {
 
     /// What a running request may use in all since it arrived; `None` where nothing bounds it.
     pub fn allowance(&self, id: RequestId) -> Option<Microjoules> {
-        let entry = self.book.entries.get(&id)?;
-        entry.allowed.map(|allowed| Microjoules(allowed.saturating_add(entry.before)))
+        self.book.entries.get(&id)?.allowed.map(Microjoules)
     }
 
     /// What bounds the energy of a request that runs, or has ended and is not settled. For people.

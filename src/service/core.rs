@@ -272,16 +272,13 @@ impl Core {
                 }
             }
             Action::Start { id, lane } => {
-                if self.requests.contains_key(&id) {
-                    // Before it is said how much it may use since it was started.
-                    self.metering.ledger.started(id, now);
-                }
                 let allowance_us = self.allowance(id, lane);
                 let (Some(request), Some(slot)) = (self.requests.get_mut(&id), self.lanes.by_id.get_mut(&lane)) else {
                     return Some(Event::Finished(id));
                 };
                 request.lane = Some(lane);
                 request.started.get_or_insert(now);
+                self.metering.ledger.started(id, now);
                 if slot.running.is_empty() {
                     slot.armed(now);
                 }

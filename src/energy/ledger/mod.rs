@@ -134,8 +134,6 @@ struct Entry {
     wakes: u32,
     /// What the scheduler was told of.
     told: u64,
-    /// Of this, what it was when it was last started.
-    before: u64,
     /// CPU time of its parts of steps since it was last started, in nanoseconds.
     cpu: f64,
     /// It has ended; what is still to come is booked and told to nobody but the scheduler.
@@ -215,9 +213,9 @@ impl Ledger {
         self.lanes.get(&lane).map_or(self.rate(), |l| l.rate(self.rate())) * 1e3
     }
 
-    /// How much of this lane's CPU time a request may still use if it may use this much energy since it was last started.
+    /// How much of this lane's CPU time a request may still use if it may use this much energy in all.
     pub fn cpu_left(&self, id: RequestId, lane: LaneId, energy: Microjoules) -> Duration {
-        let used = self.entries.get(&id).map_or(0, |e| e.told.saturating_sub(e.before));
+        let used = self.entries.get(&id).map_or(0, |e| e.told);
         let left = energy.0.saturating_sub(used) as f64;
         Duration::from_micros((left / self.rate_of(lane).max(1e-6)) as u64)
     }
@@ -295,7 +293,7 @@ impl Ledger {
     pub fn started(&mut self, id: RequestId, now: Time) {
         self.turn_to(now);
         let entry = self.entries.entry(id).or_default();
-        (entry.running, entry.cpu, entry.before) = (Some(self.turn), 0.0, entry.told);
+        (entry.running, entry.cpu) = (Some(self.turn), 0.0);
     }
 
     /// A lane's worker made a step: it had used `cpu` up to its end.
