@@ -1,21 +1,25 @@
 """Generates the demo model's data: utterances and the JSON commands that they mean, reproducible by seed.
 
 The marks in templates.py say which templates and carriers ("could you … please") are held out whole, and of which
-only half of the wordings trains. Free text uses disjoint words. `python data.py` writes heldout.jsonl and checks that
-no held-out wording and no held-out utterance occurs in training.
+only half of the wordings trains; more.py adds phrasings that only training uses. Free text uses disjoint words.
+`python data.py` checks that heldout.jsonl comes from what is held out, and that no held-out wording and no utterance of
+the held-out files occurs in training.
 """
 
 import argparse
 import json
+import os
 import random
 import re
 import zlib
 from functools import lru_cache
 
+import more
 import templates
 import words
 
 TRAIN, HELD = "train", "held"
+HELD_FILES = ("heldout.jsonl", "heldout-free.jsonl")
 
 WEIGHTS = {
     "alarm.set": 5, "reminder.add": 7, "list.add": 4, "media.play": 4, "timer.set": 3, "climate.set": 3,
@@ -67,6 +71,29 @@ def bare(line):
 @lru_cache(maxsize=None)
 def options(text):
     return tuple(text.split("|"))
+
+
+def trained(kind):
+    """The lines of a kind together with those that only training has."""
+    return templates.PHRASES[kind] + more.PHRASES.get(kind, "")
+
+
+@lru_cache(maxsize=None)
+def known_words():
+    """The words of which training makes new ones: its own free text and all the templates' fixed words that train."""
+    free = (words.ITEMS, words.TASKS, words.GENRES, words.ARTISTS, words.SONGS, words.TOPICS, words.PEOPLE)
+    lines = [line for kind in templates.PHRASES for line in lines_of(trained(kind), TRAIN) if line[0] != "~"]
+    text = re.sub(r"\{\w+\}", " ", " ".join((*free, *lines)))
+    return sorted(set(re.findall(r"[a-z]{2,}", text)) - held_words())
+
+
+@lru_cache(maxsize=None)
+def held_words():
+    """The words of the held-out free text that training's does not have."""
+    texts = {part: " ".join(v for k, v in vars(words).items() if k.isupper() and isinstance(v, str)
+                            and k.startswith("HELD_") == (part == HELD)) for part in (TRAIN, HELD)}
+    found = {part: set(re.findall(r"\w{2,}", re.sub(r"\{\w+\}", " ", text))) for part, text in texts.items()}
+    return frozenset(found[HELD] - found[TRAIN])
 
 
 def number_words(n):
@@ -238,7 +265,7 @@ class Filler:
 
     def minute(self):
         roll = self.rng.random()
-        if roll < 0.3:
+        if roll < (0.2 if self.part == TRAIN else 0.3):
             return 0
         return self.rng.randint(1, 11) * 5 if roll < 0.85 else self.rng.randint(0, 59)
 
@@ -265,7 +292,8 @@ class Filler:
             text = number_words(m) if rng.random() < 0.75 else str(m)
             text += "" if plain and rng.random() < 0.8 else f" minute{'s' if m > 1 else ''}"
             way = "past|past|past|after" if minute < 30 else "to|to|to|before|till"
-            forms += [f"{text} {self.pick(way)} {said if minute < 30 else following}"] * (5 if plain else 2)
+            often = (9 if plain else 5) if self.part == TRAIN else (5 if plain else 2)
+            forms += [f"{text} {self.pick(way)} {said if minute < 30 else following}"] * often
         return rng.choice(forms), ""
 
     def slot_dur(self):
@@ -306,7 +334,8 @@ class Filler:
         return f"{self.number(n)}{self.pick(' | | |-')}{name}"
 
     def slot_aday(self):
-        day = self.rng.choice(("tomorrow", "tomorrow", "weekdays", "daily", "weekend", "week"))
+        days = ("tomorrow", "tomorrow", "weekdays", "daily", "weekend", "week")
+        day = self.rng.choice((*days, "week", "week") if self.part == TRAIN else days)
         am = self.values.get("time", "06:00") < "12:00"
         if day == "tomorrow":
             self.values["day"] = day
@@ -354,9 +383,27 @@ class Filler:
             return text
         return f"\x01{text}\x02"
 
-    def made_up(self):
-        """A word that means nothing, so that copying cannot rest on knowing the words."""
+    def made(self, share):
+        """Whether training, this time, makes a word up; what is held out never does."""
+        return self.part == TRAIN and self.rng.random() < share
+
+    def made_up(self, known=False):
+        """A word that means nothing, so that copying cannot rest on knowing the words: made of sounds or, mostly in
+        training, of fragments of known words, which gives the token sequences of words not yet seen; or, where `known`
+        allows it, such a word itself, which has no business there."""
         rng = self.rng
+        roll = rng.random() if self.part == TRAIN else 1.0
+        if known and roll < 0.3:
+            return rng.choice(known_words())
+        if roll < 0.65:
+            while True:
+                word = ""
+                for _ in range(rng.choice((1, 2, 2, 2, 3))):
+                    known, size = rng.choice(known_words()), rng.randint(2, 5)
+                    at = rng.randint(0, max(0, len(known) - size))
+                    word += known[at : at + size]
+                if word not in held_words():
+                    return word
         word = "".join(
             rng.choice(words.ONSETS) + rng.choice(words.VOWELS) + rng.choice(words.CODAS).replace("-", "")
             for _ in range(rng.choice((1, 1, 2, 2, 3)))
@@ -365,14 +412,14 @@ class Filler:
 
     def plain_person(self):
         name = self.free("PEOPLE")
-        if self.part == TRAIN and self.rng.random() < 0.3:
+        if self.made(0.5):
             name = self.made_up()
         return name.title() if not name.startswith("my ") and self.rng.random() < 0.4 else name
 
     def plain_item(self):
         roll = self.rng.random()
-        item = self.made_up() if self.part == TRAIN and roll < 0.35 else self.free("ITEMS")
-        if self.part == TRAIN and 0.35 < roll < 0.45:
+        item = self.made_up() if self.part == TRAIN and roll < 0.55 else self.free("ITEMS")
+        if self.part == TRAIN and 0.55 < roll < 0.65:
             item = self.made_up() + " " + item
         if self.rng.random() < 0.2:
             item = self.pick(words.QUANTITIES) + " " + item
@@ -380,9 +427,12 @@ class Filler:
 
     def plain_task(self):
         task = self.free("TASKS")
-        if self.part == TRAIN and self.rng.random() < 0.4:
+        if self.made(0.25):
+            task = re.sub("@", lambda _: self.made_up(known=True), self.pick(more.MADE_TASKS))
+        elif self.made(0.6):
             kept = task.split()
-            kept[self.rng.randrange(len(kept))] = self.made_up()
+            for _ in range(self.rng.choice((1, 1, 2))):
+                kept[self.rng.randrange(len(kept))] = self.made_up(known=True)
             task = " ".join(kept)
         return task.replace("{person}", self.plain_person()).replace("{item}", self.plain_item())
 
@@ -405,17 +455,14 @@ class Filler:
 
     def slot_song(self):
         roll = self.rng.random()
-        made = self.part == TRAIN and self.rng.random() < 0.35
+        made = self.made(0.6)
         if roll < 0.4:
             song = f"{self.made_up()} music" if made else self.free("GENRES")
         elif roll < 0.65:
             song = f"{self.made_up()} {self.made_up()}" if made else self.free("ARTISTS")
         else:
-            song = (
-                " ".join(self.made_up() for _ in range(self.rng.choice((1, 1, 2, 2, 3))))
-                if made
-                else self.free("SONGS")
-            )
+            song = self.pick(more.MADE_SONGS) if made else self.free("SONGS")
+            song = re.sub("@", lambda _: self.made_up(known=" " in song), song) if made else song
             if roll > 0.85:
                 song += f" by {self.made_up() if made else self.free('ARTISTS')}"
         if self.rng.random() < 0.1:
@@ -425,8 +472,7 @@ class Filler:
     def slot_tname(self):
         if self.kind.startswith("clarify"):
             return self.free("TIMER_NAMES")
-        made = self.part == TRAIN and self.rng.random() < 0.35
-        return self.copied(self.made_up() if made else self.free("TIMER_NAMES"))
+        return self.copied(self.made_up() if self.made(0.55) else self.free("TIMER_NAMES"))
 
     def slot_list(self):
         self.values["list"] = "todo" if self.todo else "shopping"
@@ -458,9 +504,13 @@ class Filler:
             ("light.on", "light.off", "light.dim", "climate.warmer", "climate.set", "blinds.open", "blinds.close",
              "timer.set", "media.play", "lock.lock", "device.on", "device.off", "alarm.set", "media.stop", "list.add")
         )  # fmt: skip
-        lines = [bare(line) for line in lines_of(templates.PHRASES[kind], TRAIN) if "= " not in line[:4]]
+        text = trained(kind) if self.part == TRAIN else templates.PHRASES[kind]
+        lines = [bare(line) for line in lines_of(text, TRAIN) if "= " not in line[:4]]
         inner = Filler(self.rng, self.part, kind)
-        return inner.fill(expand(self.rng.choice(lines), self.rng)).replace("\x01", "").replace("\x02", "")
+        while True:
+            skeleton = expand(self.rng.choice(lines), self.rng)
+            if self.part == HELD or skeleton not in held_wordings():
+                return inner.fill(skeleton).replace("\x01", "").replace("\x02", "")
 
     slot_cmd2 = slot_cmd
 
@@ -561,7 +611,17 @@ NUMBER_WORDS = {*words.NUMBERS, *words.TENS, "hundred", "quarter", "minute", "mi
 QUESTION = re.compile(r"^\W*(can|could|would|will|what|how|is|are|did|do|which|when|who|where|why|have|has)\b", re.I)
 
 
-def dress(text, rng, typos):
+def vary(text, rng):
+    """What only training has besides: hyphens in numbers, days with a capital letter, nothing of it in copied text."""
+    if rng.random() < 0.15:
+        tens, ones = "|".join(words.TENS), "|".join(words.NUMBERS[1:10])
+        text = re.sub(rf"\b({tens}) (?=({ones})\b)(?![^\x01]*\x02)", r"\1-", text)
+    if rng.random() < 0.3:
+        text = re.sub(rf"\b({words.DAYS})\b(?![^\x01]*\x02)", lambda m: m[1].title(), text)
+    return text
+
+
+def dress(text, rng, typos, upper=0.01):
     """Writes the utterance as people and speech recognizers do: case, commas, full stops, slips."""
     if rng.random() < typos:
         text = misspell(text, rng)
@@ -580,7 +640,7 @@ def dress(text, rng, typos):
         return text + (end if rng.random() < 0.8 else "...")
     text = re.sub(r"\bi\b(?!\.)", "I", text)
     text = re.sub(r"^(\W*)([a-zà-ÿ])", lambda m: m[1] + m[2].upper(), text)
-    if roll < 0.99:
+    if roll < 1 - upper:
         return text + (end if rng.random() < 0.8 else "")
     return text.upper()
 
@@ -592,13 +652,24 @@ class Generator:
         self.part, self.rng = part, random.Random(f"{part} {seed}")
         self.kinds = [*templates.PHRASES, "foreign"]
         self.weights = [WEIGHTS.get(kind, 1) for kind in self.kinds]
-        self.lines = {kind: self.weighed(text) for kind, text in templates.PHRASES.items()}
-        self.foreign = {lang: self.weighed(text) for lang, text in templates.FOREIGN.items()}
+        self.lines = {
+            kind: self.weighed(trained(kind) if part == TRAIN else text) for kind, text in templates.PHRASES.items()
+        }
+        self.foreign = {
+            lang: self.weighed(text + more.FOREIGN[lang] if part == TRAIN else text)
+            for lang, text in templates.FOREIGN.items()
+        }
         self.carriers = {}
-        for name, text in (("imperative", templates.CARRIERS), ("sentence", templates.SENTENCE_CARRIERS)):
+        for name, text, extra in (
+            ("imperative", templates.CARRIERS, more.CARRIERS),
+            ("sentence", templates.SENTENCE_CARRIERS, more.SENTENCE_CARRIERS),
+        ):
             train = [bare(line) for line in lines_of(text, TRAIN) if line != "@"]
             held = [bare(line) for line in lines_of(text, HELD)]
-            self.carriers[name] = train if part == TRAIN else held * (2 * len(train) // len(held)) + train
+            if part == TRAIN:
+                self.carriers[name] = train + lines_of(extra, TRAIN)
+            else:
+                self.carriers[name] = held * (2 * len(train) // len(held)) + train
 
     def weighed(self, text):
         """Lines and how often to draw them: more often those that can become more."""
@@ -617,11 +688,13 @@ class Generator:
             lines, weights = self.foreign[lang] if lang else self.lines[kind]
             line = self.rng.choices(lines, weights)[0]
             skeleton = expand(bare(line), self.rng)
-            if self.part == TRAIN and line[0] == "~" and is_held(skeleton):
+            if self.part == TRAIN and (line[0] == "~" and is_held(skeleton) or skeleton in held_wordings()):
                 continue
             if self.part == HELD and skeleton in seen_in_training():
                 continue
             made = self.foreign_sample(lang, skeleton) if lang else self.phrase(kind, line, skeleton)
+            if self.part == TRAIN and normal(made["say"]) in held_utterances():
+                continue
             made["new"] = "template" if line[0] == "!" else "wording"
             return made
 
@@ -633,7 +706,10 @@ class Generator:
         if rng.random() < (0.25 if sentence else 0.6):
             carrier = rng.choice(self.carriers["sentence" if sentence else "imperative"])
             text = carrier.replace("@", text)
-        text = dress(text, rng, 0.06 if self.part != TRAIN else 0.1)
+        if self.part == TRAIN:
+            text = dress(vary(text, rng), rng, 0.12, 0.03)
+        else:
+            text = dress(text, rng, 0.06)
         copied = re.search("\x01(.*?)\x02", text)
         command = answer(kind, filler.values, copied and copied[1])
         return self.made(kind, skeleton, text, command)
@@ -660,23 +736,47 @@ class Generator:
 @lru_cache(maxsize=None)
 def seen_in_training():
     """Every skeleton that training can produce, carriers aside."""
-    seen = set()
-    for text in (*templates.PHRASES.values(), *templates.FOREIGN.values()):
-        for line in lines_of(text, TRAIN):
-            seen |= {e for e in expansions(bare(line)) if line[0] != "~" or not is_held(e)}
-    return frozenset(seen)
+    seen = wordings((*templates.PHRASES.values(), *templates.FOREIGN.values()), TRAIN)
+    return frozenset(seen | wordings((*more.PHRASES.values(), *more.FOREIGN.values()), TRAIN) - held_wordings())
+
+
+@lru_cache(maxsize=None)
+def held_wordings():
+    """What the held-out lines of templates.py can become and its training lines cannot: more.py may not say it."""
+    texts = (*templates.PHRASES.values(), *templates.FOREIGN.values())
+    return frozenset(wordings(texts, HELD) - wordings(texts, TRAIN))
+
+
+def wordings(texts, part):
+    """All the skeletons of the texts that the part uses."""
+    found = set()
+    for line in (line for text in texts for line in lines_of(text, part)):
+        found |= {e for e in expansions(bare(line)) if line[0] != "~" or is_held(e) == (part == HELD)}
+    return found
 
 
 def normal(say):
     return re.sub(r"[^\w]+", " ", say.lower()).strip()
 
 
+def read_held(path):
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), path), encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]
+
+
+@lru_cache(maxsize=None)
+def held_utterances():
+    """What the held-out files say, which training leaves out even where another template would say the same."""
+    return frozenset(normal(item["say"]) for path in HELD_FILES for item in read_held(path))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=2000, help="held-out items")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--show", type=int, default=0, help="print this many training samples and stop")
-    parser.add_argument("--train-samples", type=int, default=200000, help="as many as train.py draws")
+    parser.add_argument("--write", action="store_true", help="draw a new heldout.jsonl instead of keeping it")
+    parser.add_argument("--count", type=int, default=2000, help="how many items --write draws")
+    parser.add_argument("--train-samples", type=int, default=500000, help="as many as train.py draws")
     arguments = parser.parse_args()
     if arguments.show:
         generator = Generator(TRAIN, arguments.seed)
@@ -684,35 +784,46 @@ def main():
             made = generator.sample()
             print(f"{made['kind']:18} {made['say']}\n{'':18} {made['answer']}")
         return
+    if arguments.write:
+        write(arguments.count, arguments.seed)
     generator = Generator(TRAIN, arguments.seed)
-    trained = {normal(generator.sample()["say"]) for _ in range(arguments.train_samples)}
-    generator, written, dropped = Generator(HELD, arguments.seed), set(), 0
+    check({normal(generator.sample()["say"]) for _ in range(arguments.train_samples)}, arguments.seed)
+
+
+def write(count, seed):
+    """Draws heldout.jsonl; training then leaves out what it says."""
+    generator, written = Generator(HELD, seed), set()
     with open("heldout.jsonl", "w", encoding="utf-8") as out:
-        while len(written) < arguments.count:
+        while len(written) < count:
             made = generator.sample()
             key = normal(made["say"])
-            if key in trained:
-                dropped += 1
-            elif key not in written:
+            if key not in written:
                 written.add(key)
                 kept = {k: made[k] for k in ("kind", "new", "say", "answer")}
                 out.write(json.dumps(kept, ensure_ascii=False, separators=(",", ":")) + "\n")
-    print(f"heldout.jsonl: {len(written)} items, {dropped} dropped because training says the same")
-    check(trained, arguments.count)
+    held_utterances.cache_clear()
 
 
-def check(trained, count):
-    """No held-out template can be drawn in training, and nothing that is held out was."""
+def check(trained, seed):
+    """No held-out template can be drawn in training, nothing that is held out was, and heldout.jsonl is such."""
     for kind, text in templates.PHRASES.items():
         held = {e for line in lines_of(text, HELD) for e in expansions(bare(line))}
         assert held - seen_in_training(), f"{kind}: nothing is held out"
-    generator = Generator(HELD, 0)
-    assert not any(generator.sample()["skeleton"] in seen_in_training() for _ in range(count))
-    for path in ("heldout.jsonl", "heldout-free.jsonl"):
-        with open(path, encoding="utf-8") as lines:
-            both = [say for say in (json.loads(line)["say"] for line in lines) if normal(say) in trained]
+    for text, extra in ((templates.CARRIERS, more.CARRIERS), (templates.SENTENCE_CARRIERS, more.SENTENCE_CARRIERS)):
+        held = {bare(line) for line in lines_of(text, HELD)}
+        assert not held & {*lines_of(extra, TRAIN)}, "a held-out carrier trains"
+    items, generator, drawn = read_held("heldout.jsonl"), Generator(HELD, seed), 0
+    for item in items:
+        while True:
+            made, drawn = generator.sample(), drawn + 1
+            assert drawn < 2 * len(items), f"not drawn from what is held out: {item['say']}"
+            assert made["skeleton"] not in seen_in_training()
+            if all(made[key] == item[key] for key in item):
+                break
+    for path in HELD_FILES:
+        both = [item["say"] for item in read_held(path) if normal(item["say"]) in trained]
         assert not both, f"{path}: also in training: {both}"
-    print("nothing that is held out occurs in training")
+    print(f"heldout.jsonl: {len(items)} of {drawn} drawn; nothing that is held out occurs in training")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Trains the demo model: generates the data, trains the tokenizer, then the weights, on a CPU in under an hour.
+"""Trains the demo model: generates the data, trains the tokenizer, then the weights, on two CPU cores in about an
+hour.
 
 The matrices of the layers learn with Muon, the embedding and the norms with AdamW, at a rate that stays
-level at first and then falls to zero; the loss counts the answers' tokens only. Rows of 128 tokens hold several conversations side by side, each blind to the others; one batch in
-sixteen has rows of 512 tokens instead. The result (weights.npz, tokenizer.json) goes to --out; export.py makes
-the GGUF file from it.
+level at first and then falls to zero; the loss counts the answers' tokens only. Rows of 128 tokens hold several
+conversations side by side, each blind to the others; one batch in sixteen has rows of 512 tokens instead. The result
+(weights.npz, tokenizer.json) goes to --out; export.py makes the GGUF file from it.
 """
 
 import argparse
@@ -68,6 +69,12 @@ def train_tokenizer(texts, size, spaced):
         vocab[space + token] = len(vocab)
         merges.append([space, token])
     return Tokenizer.from_str(json.dumps(whole))
+
+
+def spaced_tokens(tokenizer):
+    """The tokens that begin with a space, each with the one that is the same without it."""
+    vocab = tokenizer.get_vocab()
+    return sorted((i, vocab[t[1:]]) for t, i in vocab.items() if len(t) > 1 and t[0] == "\u0120" and t[1:] in vocab)
 
 
 def turn(say):
@@ -142,9 +149,8 @@ class Rows:
 
 def loss_of(params, batch, shape):
     tokens, positions, segments, where = batch
-    hidden = model.forward(params, tokens, positions, segments, shape).reshape(-1, shape.width)
     weight, where = where >= 0, jnp.maximum(where, 0)
-    scores = model.logits(params, hidden[where])
+    scores = model.logits(params, model.forward(params, tokens, positions, segments, shape, where))
     wanted = tokens.reshape(-1)[where + 1]
     lost = jax.nn.logsumexp(scores, axis=-1) - jnp.take_along_axis(scores, wanted[:, None], axis=-1)[:, 0]
     return jnp.sum(lost * weight) / jnp.maximum(jnp.sum(weight), 1)
@@ -204,12 +210,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", default="build")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--level", type=int, default=500, help="the rate falls from this step on")
-    parser.add_argument("--samples", type=int, default=200000)
-    parser.add_argument("--rows", type=int, default=16, help="rows of 128 tokens in a batch")
-    parser.add_argument("--echo", type=int, default=300, help="until this step a third of the rows are echoes")
-    parser.add_argument("--grow", type=int, default=300, help="from this step on a batch has twice the rows")
+    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--level", type=int, default=1333, help="the rate falls from this step on")
+    parser.add_argument("--samples", type=int, default=500000)
+    parser.add_argument("--rows", type=int, default=32, help="rows of 128 tokens in a batch")
+    parser.add_argument("--echo", type=int, default=2000, help="until this step a quarter of the rows are echoes")
     parser.add_argument("--resume", action="store_true", help="go on from the last state in --out")
     parser.add_argument("--minutes", type=float, default=0, help="stop early, to measure the speed")
     options = parser.parse_args()
@@ -230,10 +235,10 @@ def main():
     mean = sum(len(p) + len(a) for p, a in zip(rows.prompts, rows.answers)) / len(samples)
     print(f"{len(samples)} samples of {mean:.1f} tokens, {time.time() - began:.0f} s", flush=True)
 
-    params = jax.tree.map(jnp.asarray, model.init(shape, options.seed))
+    params = jax.tree.map(jnp.asarray, model.init(shape, options.seed, spaced_tokens(tokenizer)))
     print(sum(p.size for p in jax.tree.leaves(params)), "parameters", flush=True)
     first, second = jax.tree.map(jnp.zeros_like, params), jax.tree.map(jnp.zeros_like, params)
-    step = make_step(shape, options.steps, options.level, muon_rate=4e-3, adam_rate=2e-3, decay=0.1)
+    step = make_step(shape, options.steps, options.level, muon_rate=2e-3, adam_rate=1.5e-3, decay=0.1)
     done = 0
     if options.resume:
         state = np.load(os.path.join(options.out, "state.npz"))
@@ -242,8 +247,8 @@ def main():
         done = int(state["done"])
     began, lost, tokens = time.time(), [], 0
     for number in range(options.steps):
-        count = options.rows * (1 if number < options.grow else 2)
-        long, echoes = number % 16 == 15, count // 3 if number < options.echo else 0
+        count, long = options.rows, number % 16 == 15
+        echoes = count // 4 if number < options.echo else 0
         batch = rows.batch(count // 4, LONG) if long else rows.batch(count, SHORT, echoes)
         if number < done:
             continue
