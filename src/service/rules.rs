@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use nix::unistd::{Group, User};
 
@@ -157,7 +157,7 @@ impl Rules {
     }
 
     #[cfg(test)]
-    fn with_proc(mut self, proc: &Path) -> Rules {
+    fn with_proc(mut self, proc: &std::path::Path) -> Rules {
         self.proc = proc.to_owned();
         self
     }

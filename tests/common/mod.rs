@@ -47,6 +47,8 @@ impl Daemon {
         let socket = dir.path().join("s");
         fs::write(dir.path().join("wattlm.toml"), config).expect("writes the configuration");
         let notify = dir.path().join("notify");
+        // One that ran here before may have left its own.
+        let _ = fs::remove_file(&notify);
         let ready = UnixDatagram::bind(&notify).expect("binds the notification socket");
         ready.set_read_timeout(Some(Duration::from_millis(100))).expect("sets a timeout");
         let log = fs::File::create(dir.path().join("log")).expect("creates the log");
