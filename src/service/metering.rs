@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use super::api::{request_name, EnergyReceipt, Outcome};
 use super::core::Core;
+use super::cpu::usable_cores;
 use super::learned::Learned;
 use super::requests::Request;
 use super::sampler::{cpu_of, Sample, Sampler, Sensors};
@@ -208,14 +209,19 @@ impl Core {
 
     /// The meter was read.
     pub(super) fn sampled(&mut self, sample: Sample) {
-        if let Some(info) = sample.info {
-            log::info!(
-                "energy: {}",
+        if let Some((info, others)) = sample.info {
+            if others {
                 match info.source.as_str() {
-                    "" => "no sensor; what requests use is estimated".to_owned(),
-                    source => format!("metered by {source}"),
+                    "" => log::info!("energy: no sensor; what requests use is estimated"),
+                    source => log::info!("energy: metered by {source}"),
                 }
-            );
+                if !self.metering.info.source.is_empty() {
+                    // What one sensor sees of an idle device says nothing of what another does.
+                    let cores = usable_cores(&self.catalog.config().paths.sysfs);
+                    let prior = prior(self.catalog.config(), cores, None);
+                    self.metering.ledger.relearn(PowerModel::new(prior));
+                }
+            }
             self.metering.info = info;
         }
         let (at, before) = (sample.reading.at, self.metering.ledger.totals().metered);

@@ -29,14 +29,16 @@ use crate::signals::{self, Signals};
 
 /// How long it goes on after the service has become idle, and after it started.
 const TAIL: Duration = Duration::from_millis(1200);
-/// Between readings while models are only resident. The fastest counter in use wraps after minutes at the least.
+/// Between readings while models are only resident; less for a counter that goes round sooner.
 const RESIDENT: Duration = Duration::from_secs(60);
 /// Between readings while nothing runs and somebody waits for the charger or for a cooler device.
 const WATCHED: Duration = Duration::from_secs(5);
+/// Whatever a sensor would need: nobody is woken more often.
+const SHORTEST: Duration = Duration::from_millis(10);
 /// Battery, heat and pressure change slowly.
 const SIGNALS: Duration = Duration::from_secs(1);
-/// The thread holds a few buffers and no recursion.
-const STACK: usize = 256 << 10;
+/// The thread may load a driver's library, which runs its constructors here.
+const STACK: usize = 1 << 20;
 
 /// One look at everything.
 #[derive(Debug)]
@@ -44,8 +46,8 @@ pub(super) struct Sample {
     pub reading: Reading,
     pub cpu: CpuUse,
     pub signals: Option<Signals>,
-    /// What the meter is, where that is news.
-    pub info: Option<MeterInfo>,
+    /// What the meter is, where that is news, and whether other sensors are in use than before.
+    pub info: Option<(MeterInfo, bool)>,
     /// Tickets up to this are answered.
     pub ticket: u64,
     /// There will be none for a while: what is used until the next is not metered.
@@ -128,6 +130,8 @@ impl Drop for Sampler {
 /// What the thread holds.
 struct Senses {
     meter: Meter,
+    /// The sensors that were told of.
+    epoch: Option<u32>,
     signals: signals::Reader,
     machine: Machine,
     told: Option<MeterInfo>,
@@ -143,6 +147,7 @@ fn run(shared: &(Mutex<Wish>, Condvar), clock: Monotonic, tx: &Sender<Msg>) {
     // Nothing is loaded, and that was told.
     let mut paused = false;
     loop {
+        let resumed = paused;
         let (lanes, last) = {
             let mut wish = shared.0.lock();
             loop {
@@ -151,9 +156,10 @@ fn run(shared: &(Mutex<Wish>, Condvar), clock: Monotonic, tx: &Sender<Msg>) {
                 }
                 let now = Instant::now();
                 if let Some(sensors) = wish.reopen.take() {
-                    let meter = Meter::open(&sensors.energy, &sensors.sysfs);
-                    let signals = signals::Reader::new(&sensors.sysfs, "/proc".as_ref());
-                    senses = Some(Senses { meter, signals, machine: Machine::new(), told: None, looked: None });
+                    match &mut senses {
+                        Some(senses) => senses.meter.set((&sensors.energy).into()),
+                        None => senses = Some(Senses::new(&sensors)),
+                    }
                     (due, tail, paused) = (now, now + TAIL, false);
                 }
                 if wish.busy {
@@ -176,16 +182,18 @@ fn run(shared: &(Mutex<Wish>, Condvar), clock: Monotonic, tx: &Sender<Msg>) {
             let now = Instant::now();
             let idle = !wish.busy && now >= tail;
             paused = idle && wish.lanes.is_empty();
+            let patience = senses.as_ref().and_then(|s| s.meter.patience()).unwrap_or(RESIDENT);
             due = now
                 + match (idle, wish.watch) {
                     (false, _) => wish.interval,
-                    (true, true) => WATCHED,
-                    (true, false) => RESIDENT,
-                };
+                    (true, true) => WATCHED.min(patience),
+                    (true, false) => RESIDENT.min(patience),
+                }
+                .max(SHORTEST);
             (wish.lanes.clone(), paused)
         };
         let Some(senses) = &mut senses else { continue };
-        let sample = senses.look(&lanes, answered, last, clock);
+        let sample = senses.look(&lanes, answered, resumed, last, clock);
         if tx.send(Msg::Sampled(Box::new(sample))).is_err() {
             return;
         }
@@ -193,17 +201,33 @@ fn run(shared: &(Mutex<Wish>, Condvar), clock: Monotonic, tx: &Sender<Msg>) {
 }
 
 impl Senses {
-    fn look(&mut self, lanes: &[(LaneId, i32)], ticket: u64, last: bool, clock: Monotonic) -> Sample {
-        let reading = self.meter.read(clock.now());
+    fn new(sensors: &Sensors) -> Senses {
+        Senses {
+            meter: Meter::open(&sensors.energy, &sensors.sysfs),
+            epoch: None,
+            signals: signals::Reader::new(&sensors.sysfs, "/proc".as_ref()),
+            machine: Machine::new(),
+            told: None,
+            looked: None,
+        }
+    }
+
+    fn look(&mut self, lanes: &[(LaneId, i32)], ticket: u64, resumed: bool, last: bool, clock: Monotonic) -> Sample {
+        let reading = match resumed {
+            true => self.meter.resume(clock.now()),
+            false => self.meter.read(clock.now()),
+        };
         let cpu = CpuUse {
             busy: self.machine.busy(),
             own: cpu_clock(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap_or_default(),
             lanes: lanes.iter().filter_map(|(id, pid)| Some((*id, cpu_of(*pid)?))).collect(),
         };
         let info = self.meter.info();
+        let epoch = self.epoch.replace(self.meter.epoch());
+        let others = epoch != self.epoch;
         let info = (self.told.as_ref() != Some(&info)).then(|| {
             self.told = Some(info.clone());
-            info
+            (info, others)
         });
         let stale = self.looked.is_none_or(|at| at.elapsed() >= SIGNALS);
         let signals = stale.then(|| {

@@ -213,6 +213,12 @@ impl Ledger {
         self.lanes.get(&lane).map_or(self.rate(), |l| l.rate(self.rate())) * 1e3
     }
 
+    /// Other sensors are in use: what the device draws is learned anew.
+    pub fn relearn(&mut self, model: PowerModel) {
+        self.model = model;
+        self.unseen = (0.0, 0.0, 0.0);
+    }
+
     /// How much of this lane's CPU time a request may still use if it may use this much energy in all.
     pub fn cpu_left(&self, id: RequestId, lane: LaneId, energy: Microjoules) -> Duration {
         let used = self.entries.get(&id).map_or(0, |e| e.told);
