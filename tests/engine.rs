@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use wattlm::engine::{run, Hooks};
 use wattlm::error::{Code, Error};
@@ -164,7 +164,11 @@ impl Engine {
                     each(&step);
                     for part in &step.parts {
                         let a = answers.entry(part.id).or_default();
-                        assert!(a.started.is_some() && a.result.is_none(), "a step outside its request's life");
+                        let refused = part.prefill + part.decode == 0;
+                        assert!(
+                            (a.started.is_some() || refused) && a.result.is_none(),
+                            "a step outside its request's life"
+                        );
                         if part.prefill > 0 {
                             a.prefill_steps.push(part.prefill);
                         }
@@ -487,6 +491,171 @@ fn threads_change_while_it_runs() {
         to.send(ToLane::Pace(Pace { threads: 1 + n % 3, duty: 1000, chunk: 512 })).unwrap();
     });
     assert!(matches!(answers[0].finish(), Finish::Length | Finish::Stop));
+}
+
+/// An answer that ends with its `max_tokens` and nowhere else.
+fn endless(prompt: &str, max_tokens: u32) -> Job {
+    let sampling = Sampling { ignore_eos: true, temperature: 0.0, ..Sampling::default() };
+    Job { sampling, max_tokens: Some(max_tokens), ..job(prompt) }
+}
+
+fn pace(duty: u32) -> ToLane {
+    ToLane::Pace(Pace { threads: 1, duty, chunk: u32::MAX })
+}
+
+/// CPU time of this process, which the engine is a part of.
+fn process_cpu() -> Duration {
+    Duration::from(nix::time::clock_gettime(nix::time::ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap())
+}
+
+#[test]
+fn a_duty_is_the_share_of_time_in_which_it_computes() {
+    let mut engine = engine(config());
+    for duty in [300, 600] {
+        engine.to.send(pace(duty)).unwrap();
+        let (begun, cpu) = (Instant::now(), process_cpu());
+        let id = engine.start(Job { tenant: Tenant(duty), ..endless("Once", 800) });
+        let mut computed = Duration::ZERO;
+        engine.collect(&[id], |step| computed += Duration::from_micros(step.us));
+        let (wall, cpu) = (begun.elapsed(), process_cpu() - cpu);
+        let share = computed.as_secs_f64() / wall.as_secs_f64() * 1000.0;
+        println!("duty {duty}: {share:.0} of 1000 in {wall:?}, {cpu:?} of CPU time");
+        assert!((0.8..1.15).contains(&(share / f64::from(duty))), "{share} for {duty}");
+        // One thread, and none that spins through the pauses.
+        assert!(cpu.as_secs_f64() < wall.as_secs_f64() * f64::from(duty) / 1000.0 * 1.3, "{cpu:?} in {wall:?}");
+    }
+}
+
+#[test]
+fn a_pause_hears_everything_and_looks_alive() {
+    let mut engine = engine(config());
+    let prompt = long_prompt(&mut engine, "Charity", 400);
+    // A thousand times as long as it computes: minutes.
+    engine.to.send(pace(1)).unwrap();
+    let first = engine.start(Job { tenant: Tenant(1), ..endless(&prompt, 10) });
+    while !matches!(engine.recv(), FromLane::Step(_)) {}
+    let begun = Instant::now();
+    // It says that it is alive.
+    let progress = || engine.progress.load(Ordering::Relaxed);
+    let before = progress();
+    while progress() < before + 2 {
+        assert!(begun.elapsed() < Duration::from_secs(20), "no progress in a pause");
+        assert!(engine.from.recv_timeout(Duration::from_millis(50)).is_err(), "it does not pause");
+    }
+    // It takes another request in, and lets go of the one that is cancelled.
+    let second = engine.start(Job { tenant: Tenant(2), ..endless("Once", 10) });
+    assert!(matches!(engine.recv(), FromLane::Started { id, .. } if id == second));
+    engine.to.send(ToLane::Cancel(first)).unwrap();
+    assert!(matches!(engine.recv(), FromLane::Done { id, result: Ok(Finish::Cancelled), .. } if id == first));
+    // Full pace ends the pause.
+    engine.to.send(pace(1000)).unwrap();
+    while !matches!(engine.recv(), FromLane::Done { id, result: Ok(Finish::Length), .. } if id == second) {}
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    // And so does the end.
+    engine.to.send(pace(1)).unwrap();
+    engine.start(Job { tenant: Tenant(3), ..endless(&prompt, 10) });
+    while !matches!(engine.recv(), FromLane::Step(_)) {}
+    engine.to.send(ToLane::Quit).unwrap();
+    while !matches!(engine.recv(), FromLane::Done { result: Ok(Finish::Cancelled), .. }) {}
+    assert!(begun.elapsed() < Duration::from_secs(40));
+}
+
+#[test]
+fn a_pace_bounds_the_pieces_of_prompts() {
+    let mut engine = engine(config());
+    let prompt = long_prompt(&mut engine, "Patience", 200);
+    engine.to.send(ToLane::Pace(Pace { threads: 2, duty: 1000, chunk: 8 })).unwrap();
+    let answer = engine.ask(Job { tenant: Tenant(1), ..job(&prompt) });
+    assert!(answer.prefill_steps.iter().all(|&n| n <= 8) && answer.prefill_steps.len() > 10);
+}
+
+#[test]
+fn cpu_times_of_steps_sum_to_what_the_process_used() {
+    let mut engine = engine(config());
+    for duty in [1000, 500] {
+        engine.to.send(ToLane::Pace(Pace { threads: 2, duty, chunk: u32::MAX })).unwrap();
+        let prompt = long_prompt(&mut engine, "Kindness", 300);
+        let before = process_cpu();
+        let ids = [1, 2].map(|t| engine.start(Job { tenant: Tenant(t + duty), ..endless(&prompt, 200) }));
+        let mut told = Duration::ZERO;
+        engine.collect(&ids, |step| told += Duration::from_micros(step.cpu_us));
+        let used = process_cpu() - before;
+        println!("duty {duty}: told {told:?}, used {used:?}");
+        assert!(told <= used, "told {told:?}, used {used:?}");
+        // What this thread does, and threads that spin for a while after the last step.
+        assert!(told + Duration::from_millis(40) >= used.mul_f64(0.9), "told {told:?}, used {used:?}");
+    }
+}
+
+#[test]
+fn a_step_that_is_broken_off_and_a_prompt_that_is_refused_are_paid_for() {
+    let mut engine = engine(LaneConfig { prefill_chunk: 900, ..config() });
+    let prompt = long_prompt(&mut engine, "Diligence", 800);
+    let id = engine.start(Job { tenant: Tenant(5), ..endless(&prompt, 10) });
+    while !matches!(engine.recv(), FromLane::Started { .. }) {}
+    engine.to.send(ToLane::Cancel(id)).unwrap();
+    let mut told = 0;
+    loop {
+        match engine.recv() {
+            FromLane::Step(step) => {
+                assert_eq!(step.parts.iter().map(|part| part.id).collect::<Vec<_>>(), [id]);
+                told += step.cpu_us;
+            }
+            FromLane::Done { result, .. } => break assert_eq!(result, Ok(Finish::Cancelled)),
+            _ => {}
+        }
+    }
+    // Heard before the step began, it cost nothing.
+    println!("broken off after {told} us");
+    let long = "several words more ".repeat(200_000);
+    let id = engine.start(Job { max_tokens: Some(1), ..job(&long) });
+    let mut told = 0;
+    let answer = engine.collect(&[id], |step| told += step.cpu_us).remove(0);
+    assert_eq!(answer.error().code, Code::ContextLengthExceeded);
+    println!("refused after {told} us");
+}
+
+#[test]
+fn an_allowance_ends_the_answer_before_it_is_overrun_by_more_than_a_step() {
+    let mut engine = engine(config());
+    let prompt = long_prompt(&mut engine, "Temperance", 300);
+    let run = |engine: &mut Engine, tenant, allowance_us| {
+        let id = engine.start(Job { tenant: Tenant(tenant), allowance_us, ..endless(&prompt, 300) });
+        let (mut used, mut most) = (0, 0);
+        let answer = engine.collect(&[id], |step| {
+            used += step.cpu_us;
+            most = most.max(step.cpu_us);
+        });
+        (answer[0].clone(), used, most)
+    };
+    let (whole, used, _) = run(&mut engine, 1, None);
+    assert_eq!(whole.finish(), Finish::Length);
+    // In the answer.
+    let allowance = used * 2 / 3;
+    let (cut, used_cut, most) = run(&mut engine, 2, Some(allowance));
+    println!("{used} us; of {allowance} us {used_cut} us used, {} tokens; longest step {most} us", cut.decoded);
+    assert_eq!(cut.finish(), Finish::Budget);
+    assert!(used_cut <= allowance + most, "{used_cut} us of {allowance}");
+    assert!(cut.decoded > 10 && whole.text.starts_with(&cut.text), "{:?}", cut.text);
+    // In the prompt.
+    let (cut, used_cut, most) = run(&mut engine, 3, Some(5_000));
+    assert_eq!((cut.finish(), cut.usage.completion_tokens), (Finish::Budget, 0));
+    assert!(used_cut <= 5_000 + most, "{used_cut} us");
+    // Before the prompt.
+    let (cut, used_cut, _) = run(&mut engine, 4, Some(0));
+    assert_eq!((cut.finish(), used_cut), (Finish::Budget, 0));
+    assert!(cut.prefill_steps.is_empty());
+    // Taken away while it runs; the others go on.
+    let ids = [5, 6].map(|tenant| engine.start(Job { tenant: Tenant(tenant), ..endless("Once", 300) }));
+    let to = engine.to.clone();
+    let mut taken = false;
+    let answers = engine.collect(&ids, |step| {
+        if !std::mem::replace(&mut taken, step.parts.iter().any(|part| part.id == ids[0] && part.decode > 0)) && taken {
+            to.send(ToLane::Allow { id: ids[0], cpu_us: 1 }).unwrap();
+        }
+    });
+    assert_eq!(answers.iter().map(Answer::finish).collect::<Vec<_>>(), [Finish::Budget, Finish::Length]);
+    assert!(answers[0].decoded < 300);
 }
 
 #[test]

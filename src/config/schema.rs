@@ -249,6 +249,9 @@ sections! {
     Cpu "cpu" {
         /// Threads of a model. 0: as many as there are physical cores that the service may use.
         threads: u32 = 0, NextLoad, 0..=256;
+        /// Share of the time in which a model computes, in thousandths: it pauses after its steps. Less than 1000 costs
+        /// speed and draws less power; a power cap sees to that by itself.
+        duty: u32 = 1000, Reload, 1..=1000;
         /// CPUs the threads may run on, by number. Empty: wherever the kernel puts them.
         affinity: Vec<u32> = Vec::new(), NextLoad;
         /// Prompt tokens processed at a time. More is faster and needs more memory.
@@ -315,7 +318,7 @@ sections! {
         battery_low: u32 = 20, Reload, 0..=100;
         /// What the device saves: `"max-throughput"` nothing that the cap does not ask for, `"min-energy"` energy for
         /// each token, whatever time it takes, `"balanced"` both.
-        policy: Policy = Policy::Balanced, Reload;
+        policy: Policy = Policy::MaxThroughput, Reload;
     }
 
     /// While a battery supplies the device: what differs from `[power]`.

@@ -95,6 +95,8 @@ impl Config {
             backoff_max: self.worker.backoff_max.0,
             faults_to_quarantine: self.worker.faults_to_quarantine,
             quarantine: self.worker.quarantine.0,
+            threads: self.cpu.threads,
+            duty: self.cpu.duty,
         }
     }
 

@@ -143,6 +143,9 @@ impl Server {
                 started: Instant::now(),
                 first_token: None,
                 last_token: None,
+                allowance_us: job.allowance_us,
+                used_us: 0.0,
+                decode_us: None,
                 outcome: None,
             };
             if limit == len {

@@ -34,6 +34,11 @@ impl Sample {
         let read = |clock| clock_gettime(clock).map_or(Duration::ZERO, Duration::from);
         Sample { wall: read(ClockId::CLOCK_MONOTONIC), cpu: read(ClockId::CLOCK_PROCESS_CPUTIME_ID) }
     }
+
+    /// CPU time of the process.
+    pub fn cpu(&self) -> Duration {
+        self.cpu
+    }
 }
 
 /// ggml's level 1 is 131072 pauses, a fraction of a millisecond to a few: it bridges the time between two steps

@@ -3,13 +3,15 @@
 //!
 //! The inbox has one reader, the engine's thread. While that thread computes, llama.cpp calls [`Mailbox::watch`] on
 //! it after every graph node; what comes in is kept for the next step, and when every request of the step was
-//! cancelled there is no reason to finish it. Idle, the thread sleeps in [`Mailbox::wait`].
+//! cancelled there is no reason to finish it. Idle, the thread sleeps in [`Mailbox::wait`], between paced steps in
+//! [`Mailbox::wait_for`].
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::lane::{RequestId, ToLane};
 
@@ -57,13 +59,24 @@ impl Mailbox {
 
     /// Sleeps until there is a message, or the end.
     pub fn wait(&self) {
+        self.sleep(|inbox| inbox.recv().map_err(|_| RecvTimeoutError::Disconnected));
+    }
+
+    /// The same, and until this time has passed at the latest. That the lane keeps to its pace counts as progress.
+    pub fn wait_for(&self, time: Duration) {
+        self.bump();
+        self.sleep(|inbox| inbox.recv_timeout(time));
+    }
+
+    fn sleep(&self, receive: impl FnOnce(&Receiver<ToLane>) -> Result<ToLane, RecvTimeoutError>) {
         let mut state = self.state.borrow_mut();
         if state.quit || !state.read.is_empty() {
             return;
         }
-        match self.inbox.recv() {
+        match receive(&self.inbox) {
             Ok(msg) => state.take(msg),
-            Err(_) => state.quit = true,
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => state.quit = true,
         }
     }
 
@@ -141,6 +154,22 @@ mod tests {
             assert_eq!(mail.next(), Some(ToLane::Cancel(RequestId(id))));
         }
         assert_eq!(mail.next(), None);
+    }
+
+    #[test]
+    fn a_pause_ends_with_its_time_or_with_a_message() {
+        let (tx, mail) = mailbox();
+        mail.wait_for(Duration::from_millis(1));
+        assert_eq!(mail.next(), None);
+        assert!(mail.progress.load(Ordering::Relaxed) > 0);
+        let begun = std::time::Instant::now();
+        let sender = std::thread::spawn(move || tx.send(ToLane::Cancel(RequestId(1))).unwrap());
+        mail.wait_for(Duration::from_secs(100));
+        assert!(begun.elapsed() < Duration::from_secs(50));
+        assert_eq!(mail.next(), Some(ToLane::Cancel(RequestId(1))));
+        sender.join().unwrap();
+        mail.wait_for(Duration::from_secs(100));
+        assert!(mail.quit());
     }
 
     #[test]

@@ -13,8 +13,10 @@ mod cells;
 mod governor;
 mod llama;
 mod mailbox;
+mod pauses;
 mod plan;
 mod prompt;
+mod ration;
 mod sampling;
 mod serve;
 mod slots;
@@ -154,6 +156,7 @@ fn load(
         cpu_variant: cpu.variant,
         threads: threads.count(),
         weight_bytes: model.size(),
+        cell_cost: model.cell_cost(),
         load_ms: u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX),
         chat: matches!(template, Some(Ok(_))),
         synthetic: model.meta("wattlm.synthetic").is_some_and(|v| v == "true"),

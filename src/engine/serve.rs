@@ -6,23 +6,28 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::admit::Waiting;
 use super::cells::Cells;
 use super::llama::{Batch, Context, Decoded, Model, Token};
 use super::mailbox::Mailbox;
+use super::pauses::Pauses;
 use super::plan::{self, Limits, Work};
+use super::ration::Costs;
 use super::sampling;
 use super::slots::Slot;
 use super::template::ChatTemplate;
 use super::threads::Threads;
 use super::OutFn;
 use crate::error::{Code, Error, Result};
-use crate::lane::{Finish, FromLane, LaneConfig, RequestId, Step, StepPart, ToLane, Usage};
+use crate::lane::{Finish, FromLane, LaneConfig, Pace, RequestId, Step, StepPart, ToLane, Usage};
 
 /// Cells that an answer without `max_tokens` asks for at a time.
 pub(super) const GROWTH: u32 = 256;
+
+/// A long pause is slept in pieces, each of which counts as progress: the watch over the lane must not take it for hung.
+const PIECE: Duration = Duration::from_millis(250);
 
 /// Everything a lane needs to serve.
 pub struct Server {
@@ -34,7 +39,12 @@ pub struct Server {
     pub template: Option<Result<ChatTemplate>>,
     pub cells: Cells,
     pub slots: Vec<Slot>,
+    /// Of the configuration.
     pub limits: Limits,
+    /// Of the pace.
+    chunk: u32,
+    pauses: Pauses,
+    pub(super) costs: Costs,
     /// Cells of the cache.
     pub n_ctx: u32,
     /// Longest request: the cache, or what the model was trained for.
@@ -74,6 +84,9 @@ impl Server {
                 chunk_shared: config.prefill_chunk_shared,
                 batch: context.n_batch() as u32,
             },
+            chunk: u32::MAX,
+            pauses: Pauses::new(),
+            costs: Costs::new(model.cell_cost()),
             n_ctx: config.n_ctx,
             longest: if trained == 0 { config.n_ctx } else { config.n_ctx.min(trained) },
             n_slots: config.slots,
@@ -94,17 +107,31 @@ impl Server {
 
     /// Serves until told to quit, or until nobody is there to tell.
     pub fn run(mut self) {
+        let mut mark = Instant::now();
         while !self.mail.quit() {
             while let Some(msg) = self.mail.next() {
                 self.hear(msg);
             }
             self.retire();
             self.admit();
+            self.ration();
+            self.retire();
             if self.slots.is_empty() {
+                mark = Instant::now();
                 self.mail.wait();
+                self.pauses.rested(mark.elapsed());
+                self.costs.wake();
+                mark = Instant::now();
+            } else if let Some(pause) = self.pauses.due() {
+                mark = Instant::now();
+                self.mail.wait_for(pause.min(PIECE));
+                self.pauses.rested(mark.elapsed());
+                mark = Instant::now();
             } else {
                 self.step();
                 self.retire();
+                self.pauses.worked(mark.elapsed());
+                mark = Instant::now();
             }
         }
         self.shut_down();
@@ -127,10 +154,13 @@ impl Server {
     fn hear(&mut self, msg: ToLane) {
         match msg {
             ToLane::Start(job) => {
-                let id = job.id;
+                let (id, begun) = (job.id, Instant::now());
                 match self.prepare(job) {
                     Ok(waiting) => self.waiting.push_back(waiting),
-                    Err(e) => self.done(id, Err(e), Usage::default()),
+                    Err(e) => {
+                        self.report_refused(id, begun);
+                        self.done(id, Err(e), Usage::default());
+                    }
                 }
             }
             ToLane::Cancel(id) => {
@@ -141,8 +171,18 @@ impl Server {
                     self.done(id, Ok(Finish::Cancelled), Usage::default());
                 }
             }
-            ToLane::Pace(pace) => self.threads.set(pace.threads, &mut self.context),
-            ToLane::Allow { .. } => {}
+            ToLane::Pace(Pace { threads, duty, chunk }) => {
+                self.pauses.set(duty);
+                self.threads.set(threads, self.pauses.any(), &mut self.context);
+                self.chunk = chunk.max(1);
+            }
+            ToLane::Allow { id, cpu_us } => {
+                if let Some(slot) = self.slots.iter_mut().find(|s| s.id == id) {
+                    slot.allowance_us = Some(cpu_us);
+                } else if let Some(waiting) = self.waiting.iter_mut().find(|w| w.job.id == id) {
+                    waiting.job.allowance_us = Some(cpu_us);
+                }
+            }
             // The mailbox has noted it; a second `Load` has no meaning.
             ToLane::Quit | ToLane::Load(_) => {}
         }
@@ -151,6 +191,8 @@ impl Server {
     /// One step of the model over what runs.
     fn step(&mut self) {
         let mut limits = self.limits;
+        limits.chunk = limits.chunk.min(self.chunk);
+        limits.chunk_shared = limits.chunk_shared.min(self.chunk);
         loop {
             // What has ended (`max_tokens` 0, no room) takes no part.
             let live: Vec<usize> = (0..self.slots.len()).filter(|&i| self.slots[i].outcome.is_none()).collect();
@@ -159,7 +201,8 @@ impl Server {
             }
             let work: Vec<Work> = live
                 .iter()
-                .map(|&i| Work { pending: self.slots[i].pending(), decoding: self.slots[i].decoding() })
+                .map(|&i| &self.slots[i])
+                .map(|slot| Work { pending: self.costs.affordable(slot), decoding: slot.decoding() })
                 .collect();
             let take = plan::step(&work, limits, self.turn);
             let parts: Vec<(usize, u32)> = live.into_iter().zip(take).filter(|&(_, n)| n > 0).collect();
@@ -176,7 +219,10 @@ impl Server {
                     return self.tell(&parts, &outputs, begun);
                 }
                 // All of them were cancelled, or the lane ends: the messages are in the mailbox.
-                Decoded::Aborted => return self.undo(&parts),
+                Decoded::Aborted => {
+                    self.undo(&parts);
+                    return self.tell_lost(&parts, begun);
+                }
                 Decoded::NoRoom => {
                     // The books say there is room. Trust llama.cpp, and give it all that can be given.
                     for sequence in self.cells.evict_all() {
@@ -202,7 +248,7 @@ impl Server {
                             format!("llama.cpp could not compute this step (status {status}); the log says more"),
                         )));
                     }
-                    return;
+                    return self.tell_lost(&parts, begun);
                 }
             }
         }
@@ -258,6 +304,17 @@ impl Server {
         }
     }
 
+    /// Says what a step took that brought nothing: who had it begun pays for it.
+    fn tell_lost(&mut self, parts: &[(usize, u32)], begun: Instant) {
+        let part = |&(i, n): &(usize, u32)| {
+            let slot = &self.slots[i];
+            let (prefill, decode) = if slot.decoding() { (0, n) } else { (n, 0) };
+            StepPart { id: slot.id, prefill, decode, context: slot.computed + n }
+        };
+        let parts = parts.iter().map(part).collect();
+        self.report(Step { parts, ..Step::default() }, begun);
+    }
+
     /// Samples, and says what the step brought.
     fn tell(&mut self, parts: &[(usize, u32)], outputs: &[Option<usize>], begun: Instant) {
         let mut step = Step::default();
@@ -285,8 +342,7 @@ impl Server {
                 Err(e) => slot.end(Err(e)),
             }
         }
-        step.us = begun.elapsed().as_micros() as u64;
-        (self.out)(FromLane::Step(step));
+        self.report(step, begun);
     }
 
     /// Lets go of what has ended; its computed tokens stay for its tenant's next request.

@@ -31,6 +31,12 @@ pub struct Slot {
     pub started: Instant,
     pub first_token: Option<Instant>,
     pub last_token: Option<Instant>,
+    /// CPU time it may use, in microseconds; `None`: any.
+    pub allowance_us: Option<u64>,
+    /// CPU time it used.
+    pub used_us: f64,
+    /// CPU time of its last decoded token.
+    pub decode_us: Option<f64>,
     /// Set when it ended; it takes no further part.
     pub outcome: Option<Result<Finish>>,
 }

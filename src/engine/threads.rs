@@ -8,20 +8,26 @@ pub struct Threads {
     cpus: Vec<u32>,
     governor: Governor,
     current: Setting,
+    /// Threads at most.
+    most: u32,
+    /// There are pauses between steps: spinning into them would draw what they shall save.
+    pausing: bool,
 }
 
 impl Threads {
     /// Starts `threads` threads on `cpus` (empty: any) and gives them to the context.
     pub fn new(threads: u32, cpus: &[u32], context: &mut Context) -> Result<Threads, String> {
-        let governor = Governor::new(threads.clamp(1, 256));
+        let most = threads.clamp(1, 256);
+        let governor = Governor::new(most);
         let current = governor.setting();
         context.set_pool(ThreadPool::new(current.threads, cpus, current.poll)?);
-        Ok(Threads { cpus: cpus.to_vec(), governor, current })
+        Ok(Threads { cpus: cpus.to_vec(), governor, current, most, pausing: false })
     }
 
-    /// The service wants this many threads from now on.
-    pub fn set(&mut self, threads: u32, context: &mut Context) {
-        self.governor.allow(threads.clamp(1, 256));
+    /// The service wants this many threads from now on, and pauses between steps or none.
+    pub fn set(&mut self, threads: u32, pausing: bool, context: &mut Context) {
+        self.governor.allow(threads.clamp(1, self.most));
+        self.pausing = pausing;
         self.apply(context);
     }
 
@@ -42,7 +48,10 @@ impl Threads {
     }
 
     fn apply(&mut self, context: &mut Context) {
-        let wanted = self.governor.setting();
+        let mut wanted = self.governor.setting();
+        if self.pausing {
+            wanted.poll = 0;
+        }
         if wanted == self.current {
             return;
         }

@@ -2,10 +2,13 @@
 //!
 //! This module holds what `service` and a lane say to each other ([`ToLane`], [`FromLane`]) and the trait that
 //! hides where the lane runs ([`Lane`]): a worker process in the daemon, a thread in direct mode. It holds no
-//! behaviour. The same enums travel over the worker's socketpair, encoded by `worker::ipc`.
+//! behaviour but how a step's cost is split ([`step_weights`]). The same enums travel over the worker's socketpair,
+//! encoded by `worker::ipc`.
 //!
 //! What always holds: a lane answers every accepted [`ToLane::Start`] with exactly one [`FromLane::Done`], or it
 //! dies, which its owner learns as [`LaneEvent::Gone`], once, as the last event of that lane.
+
+mod weights;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +16,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+pub use weights::{cell_cost, step_weights, tokens_weight};
 
 /// Names one request for as long as the service lives. Never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -115,11 +119,12 @@ pub struct Job {
 /// How hard a lane works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
-    /// Threads, at most [`LaneConfig::threads`]. At least 1.
+    /// Threads. At least 1; more than [`LaneConfig::threads`] means these.
     pub threads: u32,
     /// Share of the time in which it computes, in thousandths: it pauses after each step. 1 to 1000.
     pub duty: u32,
-    /// Largest prefill chunk, at most [`LaneConfig::prefill_chunk`]: bounds how long it draws power in one go.
+    /// Largest prefill chunk: bounds how long it draws power in one go. At least 1; more than
+    /// [`LaneConfig::prefill_chunk`] means that.
     pub chunk: u32,
 }
 
@@ -227,6 +232,8 @@ pub struct LaneInfo {
     pub threads: u32,
     /// Bytes of weights.
     pub weight_bytes: u64,
+    /// What a cell of context adds to the cost of a token, in tokens without context: see [`step_weights`]. 0 to 1.
+    pub cell_cost: f32,
     /// Time from start to ready, in milliseconds.
     pub load_ms: u32,
     /// The model carries a chat template that compiles.
@@ -279,22 +286,6 @@ pub struct StepPart {
     pub context: u32,
 }
 
-/// How a step's work is split over its parts: tokens, each weighted with the context it attends to.
-///
-/// A token costs the matrix products of the weights and, for each cell of its context, attention's. In units of the
-/// former the latter is `context / 4096`: attention takes `4 · layers · width` operations for a cell, the weights
-/// `2 · parameters`, and of models for devices (0.1 to 4 billion parameters) the ratio is 1/2000 to 1/8000. Zero only for
-/// a part without tokens.
-pub fn step_weights(parts: &[StepPart]) -> Vec<f64> {
-    let weight = |p: &StepPart| {
-        let tokens = f64::from(p.prefill) + f64::from(p.decode);
-        // The mean context of the tokens: it grew by them during the step.
-        let context = (f64::from(p.context) - (tokens - 1.0).max(0.0) / 2.0).max(0.0);
-        tokens * (1.0 + context / 4096.0)
-    };
-    parts.iter().map(weight).collect()
-}
-
 /// One engine step: who took part, how long it took, and the text that came out.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Step {
@@ -302,7 +293,10 @@ pub struct Step {
     pub us: u64,
     /// CPU time that the lane's process used since the step before, or since it became busy, in microseconds.
     pub cpu_us: u64,
-    /// Who took part.
+    /// CPU time of the lane's process at its end, in microseconds since the process was started; 0 where it is not known.
+    pub cpu_end_us: u64,
+    /// Who took part. A step that was broken off because all of it was cancelled, or that failed, is told as well:
+    /// somebody has to pay for it. A part without tokens is a prompt that was refused after it had been tokenized.
     pub parts: Vec<StepPart>,
     /// Text to send on, whole UTF-8 characters only.
     pub text: Vec<(RequestId, String)>,

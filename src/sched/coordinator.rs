@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::budget::{Book, Gate};
 use super::lanes::{Drain, Lanes, Stage};
+use super::pace::{Bounds, Pacer, PowerState};
 use super::queue::{Queue, Waiting};
 use super::{Action, Arrival, Event, Limits, VariantId};
 use crate::clock::Time;
@@ -62,6 +63,7 @@ pub struct Sched {
     pub(super) deadlines: BTreeSet<(Time, RequestId)>,
     pub(super) pace: Pace,
     pub(super) book: Book,
+    pub(super) pacer: Pacer,
     pub(super) closing: bool,
 }
 
@@ -69,6 +71,7 @@ impl Sched {
     /// A scheduler without lanes and requests.
     pub fn new(limits: Limits) -> Self {
         Sched {
+            pacer: Pacer::new(&Bounds::default()),
             limits,
             now: Time::ZERO,
             seq: 0,
@@ -103,7 +106,11 @@ impl Sched {
             Event::Stopped(id) => self.stopped(id),
             Event::Spent { id, more, less } => self.book.spent(id, more, less),
             Event::Settled(id) => self.book.settled(id),
-            Event::Power { draw, .. } => self.book.supplies.drew(draw),
+            Event::Progress { lane, done } => self.pacer.progress(lane, &done),
+            Event::Power { draw, span } => {
+                self.book.supplies.drew(draw);
+                self.pacer.power(draw, span, self.now);
+            }
             Event::Signals(signals) => self.book.heard(signals),
             Event::Budgets(budgets) => self.book.budgets(budgets),
             Event::Client { client, limits } => self.book.client(client, limits),
@@ -133,6 +140,11 @@ impl Sched {
             _ => None,
         });
         lanes.chain(self.deadlines.first().map(|(deadline, _)| *deadline)).chain(refills).min()
+    }
+
+    /// What is known of the device's draw, and whether the cap can be kept.
+    pub fn power(&self) -> PowerState {
+        self.pacer.state()
     }
 
     /// Requests waiting.

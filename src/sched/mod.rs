@@ -9,14 +9,15 @@
 //! slots; while a request waits, a lane is at work, a timeout is set, or the device's signals are
 //! [wanted](Sched::wants_signals); equal events at equal times give equal actions. Those about energy stand in `budget`.
 //!
-//! `queue` knows the order of requests, `lanes` the state of lanes, `budget` who may use how much energy; `coordinator`
-//! books events, `settle` decides.
+//! `queue` knows the order of requests, `lanes` the state of lanes, `budget` who may use how much energy, `pace` keeps the
+//! power cap; `coordinator` books events, `settle` decides.
 
 mod budget;
 mod coordinator;
 mod lanes;
 #[cfg(any(test, fuzzing))]
 pub mod model;
+mod pace;
 mod power;
 mod purse;
 mod queue;
@@ -26,6 +27,7 @@ mod tests;
 
 pub use budget::{ClientId, ClientLimits, PurseId, PurseState};
 pub use coordinator::{LaneState, Sched};
+pub use pace::{PowerState, Progress, Work, FLOOR};
 pub use power::{Budgets, Policy, Power, Supply};
 
 use std::time::Duration;
@@ -142,7 +144,16 @@ pub enum Event {
     },
     /// Nothing more is said of the energy of a request that has ended.
     Settled(RequestId),
-    /// The device drew this much on average over the time that ended now.
+    /// What a lane did since this was last told of it. Told for each lane with steps just before [`Event::Power`].
+    Progress {
+        /// Which.
+        lane: LaneId,
+        /// What.
+        done: Progress,
+    },
+    /// The device drew this much on average over the time that ended now. Told about every 100 ms while something
+    /// runs, for times that join on to one another and end where the sensor was refreshed; the first one, for the idle
+    /// time before, when something begins to run.
     Power {
         /// So much.
         draw: Microwatts,
@@ -250,6 +261,10 @@ pub struct Limits {
     pub faults_to_quarantine: u32,
     /// How long a quarantine lasts.
     pub quarantine: Duration,
+    /// Threads of a lane. 0: as many as it has, and no other number is tried.
+    pub threads: u32,
+    /// Share of the time in which a lane may compute, in thousandths. 1 to 1000.
+    pub duty: u32,
 }
 
 impl Default for Limits {
@@ -263,6 +278,8 @@ impl Default for Limits {
             backoff_max: Duration::from_secs(10),
             faults_to_quarantine: 5,
             quarantine: Duration::from_secs(60),
+            threads: 0,
+            duty: 1000,
         }
     }
 }

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{
-    Action, Arrival, Budgets, Class, ClientId, ClientLimits, Event, LaneState, Limits, Power, PurseId, Sched, VariantId,
+    Action, Arrival, Budgets, Class, ClientId, ClientLimits, Event, LaneState, Limits, Power, Progress,
+    PurseId, Sched, VariantId, Work,
 };
 use crate::clock::Time;
 use crate::error::{Code, Error};
@@ -53,6 +54,8 @@ impl Input<'_> {
             backoff_max: Duration::from_millis([100, 10_000][self.below(2)]),
             faults_to_quarantine: [0, 1, 3, 5][self.below(4)],
             quarantine: Duration::from_secs([0, 60][self.below(2)]),
+            threads: [0, 1, 2, 256][self.below(4)],
+            duty: [1000, 1, 0, u32::MAX][self.below(4)],
         }
     }
 }
@@ -370,7 +373,7 @@ impl World {
     fn disturb(&mut self, input: &mut Input) {
         let nobody = RequestId(1 << 40);
         let nowhere = LaneId(1 << 40);
-        match input.below(12) {
+        match input.below(14) {
             0 => self.tell(Event::Cancelled(nobody)),
             1 => self.tell(Event::Finished(nobody)),
             2 => self.tell(Event::LaneReady { lane: nowhere, slots: 1 }),
@@ -419,11 +422,31 @@ impl World {
                 let actions = self.sched.handle(Event::Tick, Time::ZERO);
                 self.check(actions);
             }
+            11 | 12 => self.measure(input),
             _ => {
                 if input.one_in(4) {
                     self.closing = true;
                     self.tell(Event::ShutDown);
                 }
+            }
+        }
+    }
+
+    /// Some steps, and the power they took, or what a sensor made of it.
+    fn measure(&mut self, input: &mut Input) {
+        for _ in 0..1 + input.below(8) {
+            self.now = self.now + Duration::from_millis([100, 100, 1, 3_000][input.below(4)]);
+            for lane in self.lanes_where(|lane| lane.slots.is_some()).into_iter().chain([LaneId(1 << 40)]) {
+                let time = Duration::from_millis([50, 0, 90, 100_000][input.below(4)]);
+                let work = Work { steps: [5, 0, 1, u32::MAX][input.below(4)], tokens: input.below(99) as u32, time };
+                let done = Progress { prefill: work, decode: Work { tokens: u32::MAX, ..work } };
+                self.tell(Event::Progress { lane, done });
+            }
+            let draw = Microwatts([3_000_000, 8_000_000, 0, u64::MAX][input.below(4)]);
+            let span = [Duration::from_millis(100), Duration::ZERO, Duration::MAX][input.below(3)];
+            self.tell(Event::Power { draw, span });
+            if self.sched.next_timeout().is_some_and(|due| due <= self.now) {
+                self.tell(Event::Tick);
             }
         }
     }
@@ -471,7 +494,10 @@ impl World {
                     assert!(starts || matches!(known.state, State::Running { .. }), "{id:?} does not run");
                     known.allowed = Some(energy.0).filter(|energy| *energy < u64::MAX);
                 }
-                Action::Pace { .. } => {}
+                Action::Pace { lane, pace } => {
+                    assert!(!self.running_on(*lane).is_empty(), "{lane:?} is paced without work");
+                    assert!(pace.threads >= 1 && pace.chunk >= 1 && (1..=1000).contains(&pace.duty), "{pace:?}");
+                }
                 Action::Expire(id) => {
                     let known = self.requests.get_mut(id).expect("a known request");
                     assert!(

@@ -33,9 +33,9 @@ const LEAST: u32 = 300;
 #[serde(rename_all = "kebab-case")]
 pub enum Policy {
     /// Answers come as fast as the power cap lets them.
+    #[default]
     MaxThroughput,
     /// The least energy times time.
-    #[default]
     Balanced,
     /// The least energy for a token.
     MinEnergy,

@@ -1,4 +1,5 @@
-//! What follows from the state as it is: deadlines, starts, lanes that may go, lanes that must come.
+//! What follows from the state as it is: deadlines, starts, lanes that may go, lanes that must come, and how hard
+//! they work.
 //!
 //! It looks at the state only, never at the event, so that no order of events can leave work behind.
 //!
@@ -12,8 +13,9 @@
 use super::budget::Gate;
 use super::coordinator::Sched;
 use super::lanes::{Drain, Lane, Stage};
+use super::pace::Bounds;
 use super::queue::{Lifts, Waiting};
-use super::{Action, Class, VariantId};
+use super::{Action, Class, Limits, VariantId};
 use crate::error::{Code, Error};
 
 /// What follows from the state as it is.
@@ -32,6 +34,11 @@ impl Sched {
         self.book.divide(&mut allowed);
         let first = out.iter().position(|action| matches!(action, Action::Start { .. })).unwrap_or(out.len());
         out.splice(first..first, allowed);
+        let ready = self.lanes.iter().filter(|(_, lane)| matches!(lane.stage, Stage::Ready { .. }));
+        let work = ready.map(|(variant, lane)| (lane.id, variant, !lane.running.is_empty()));
+        let Limits { threads, duty, .. } = self.limits;
+        self.pacer.bound(&Bounds { cap: self.effective_cap(), policy: self.policy(), threads, duty });
+        self.pacer.settle(work, self.now, out);
     }
 
     fn expire(&mut self, out: &mut Vec<Action>) {

@@ -24,7 +24,7 @@ use crate::energy::meter::MeterInfo;
 use crate::energy::model::{PowerModel, Prior};
 use crate::energy::{coarse, coarse_each, Quality, Scope};
 use crate::lane::{LaneId, RequestId, Step, ToLane, Usage};
-use crate::sched::Event;
+use crate::sched::{Event, Progress};
 use crate::units::{Microjoules, Microwatts};
 
 /// Longest wait for the meter. A bus at 100 kHz takes milliseconds for a sensor.
@@ -47,6 +47,8 @@ pub(super) struct Metering {
     pub ledger: Ledger,
     sampler: Option<Sampler>,
     finishing: VecDeque<Finishing>,
+    /// What lanes did since the meter was last read.
+    progress: BTreeMap<LaneId, Progress>,
     /// What requests may use in all, where that is bounded, and the CPU time that their lanes were told it is.
     allowed: BTreeMap<RequestId, (Microjoules, Option<u64>)>,
     pub info: MeterInfo,
@@ -64,6 +66,7 @@ impl Metering {
             state: config.paths.state.clone(),
             sampler,
             finishing: VecDeque::new(),
+            progress: BTreeMap::new(),
             allowed: BTreeMap::new(),
             info: MeterInfo { source: String::new(), scope: Scope::Board, refresh: Duration::ZERO },
         }
@@ -134,7 +137,8 @@ impl Core {
     pub(super) fn lane_woke(&mut self, id: LaneId) {
         // Where that cannot be told, nobody is charged for it: who woke it must not wait for it for ever.
         let cpu = self.worker_cpu(id).unwrap_or_default();
-        self.metering.ledger.ready(id, cpu);
+        let cell = self.lanes.by_id.get(&id).and_then(|slot| slot.info.as_ref()).map_or(0.0, |info| info.cell_cost);
+        self.metering.ledger.ready(id, cpu, cell);
     }
 
     fn worker_cpu(&self, id: LaneId) -> Option<Duration> {
@@ -144,8 +148,13 @@ impl Core {
 
     /// A lane made a step.
     pub(super) fn charge(&mut self, id: LaneId, step: &Step) {
+        // What was said without computing.
+        if step.parts.is_empty() {
+            return;
+        }
+        self.metering.progress.entry(id).or_default().add(step);
         // A lane that does not count its own CPU time is looked at from outside, which blurs the steps' edges.
-        let cpu = match step.cpu_us {
+        let cpu = match step.cpu_end_us {
             0 => self.worker_cpu(id),
             us => Some(Duration::from_micros(us)),
         };
@@ -231,6 +240,9 @@ impl Core {
         let (used, until) = (self.metering.ledger.totals().metered - before, self.metering.ledger.booked_to());
         if let (Some(since), Some(until)) = (since, until) {
             if until > since {
+                for (lane, done) in std::mem::take(&mut self.metering.progress) {
+                    self.event(Event::Progress { lane, done });
+                }
                 let span = until.since(since);
                 self.event(Event::Power { draw: used.over(span), span });
             }

@@ -140,8 +140,6 @@ impl Core {
             log::warn!("{} is synthetic: its weights are random, it measures speed and says nothing", slot.model);
         }
         self.totals.loads += 1;
-        self.lane_woke(id);
-        let Some(slot) = self.lanes.by_id.get_mut(&id) else { return };
         slot.progress = 1.0;
         slot.phase = Phase::Ready;
         slot.context = info.n_ctx;
@@ -151,6 +149,7 @@ impl Core {
             let _ = watcher.push(update.clone());
         }
         let slots = slot.slots;
+        self.lane_woke(id);
         self.event(Event::LaneReady { lane: id, slots });
     }
 

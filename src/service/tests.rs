@@ -47,6 +47,7 @@ impl Puppet {
             cpu_variant: "none".into(),
             threads: 1,
             weight_bytes: 0,
+            cell_cost: 0.0,
             load_ms: 1,
             chat: false,
             synthetic: false,
@@ -214,7 +215,7 @@ impl Drop for Stage {
 
 fn text(id: RequestId, text: &str) -> FromLane {
     let part = StepPart { id, prefill: 0, decode: 1, context: 1 };
-    FromLane::Step(Step { us: u64::MAX, cpu_us: 0, parts: vec![part], text: vec![(id, text.into())] })
+    FromLane::Step(Step { us: u64::MAX, cpu_us: 0, cpu_end_us: 0, parts: vec![part], text: vec![(id, text.into())] })
 }
 
 #[test]

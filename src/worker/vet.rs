@@ -43,8 +43,9 @@ pub(super) fn vet(msg: FromLane) -> FromLane {
         FromLane::Step(mut step) => {
             step.us = step.us.min(MICROSECONDS);
             step.cpu_us = step.cpu_us.min(MICROSECONDS);
+            step.cpu_end_us = step.cpu_end_us.min(MICROSECONDS);
             if step.parts.len() > SLOTS || step.text.len() > SLOTS {
-                step = Step { us: step.us, cpu_us: step.cpu_us, ..Step::default() };
+                step = Step { text: Vec::new(), parts: Vec::new(), ..step };
             }
             FromLane::Step(step)
         }
@@ -96,6 +97,7 @@ fn info_of(info: LaneInfo) -> LaneInfo {
         kernels: text(info.kernels, TEXT),
         cpu_variant: text(info.cpu_variant, NAME),
         sandbox: text(info.sandbox, TEXT),
+        cell_cost: if info.cell_cost > 0.0 { info.cell_cost.min(1.0) } else { 0.0 },
         ..info
     }
 }

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use super::Phase;
-use crate::lane::{step_weights, RequestId, StepPart};
+use crate::lane::{cell_cost, step_weights, RequestId, StepPart};
 
 /// Energy of a stretch of CPU time, from the end of the one before.
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +69,8 @@ pub(super) struct PartEnergy {
 pub(super) struct Lane {
     /// Who is charged for bringing it up, as long as that is not booked.
     waker: Option<RequestId>,
+    /// What a cell of context adds to the cost of a token.
+    cell_cost: f32,
     /// The CPU time whose energy is known.
     known: u64,
     /// The CPU time whose energy was given out. Beyond `known` where it was charged before it was known.
@@ -91,6 +93,7 @@ impl Lane {
     pub(super) fn new(waker: Option<RequestId>) -> Lane {
         Lane {
             waker,
+            cell_cost: cell_cost(0, 0, 0),
             known: 0,
             given: 0,
             segments: VecDeque::new(),
@@ -118,7 +121,8 @@ impl Lane {
     }
 
     /// It is up, and all of its CPU time until now was for that.
-    pub(super) fn woken(&mut self, cpu: u64, otherwise: f64) -> Option<(RequestId, u64)> {
+    pub(super) fn woken(&mut self, cpu: u64, cell_cost: f32, otherwise: f64) -> Option<(RequestId, u64)> {
+        self.cell_cost = cell_cost;
         let waker = self.waker.take();
         let predicted = (cpu as f64 * self.rate(otherwise)).round() as u64;
         let parts = waker.map(|id| Part { id, phase: Phase::Wake, weight: 1.0, predicted });
@@ -133,15 +137,13 @@ impl Lane {
         let cpu = (to - self.claimed) as f64;
         let predicted = cpu * self.rate(otherwise);
         self.claimed = to;
-        let weights = step_weights(parts);
-        let all: f64 = weights.iter().sum();
+        let weights = step_weights(parts, self.cell_cost);
         let mut told = Vec::with_capacity(parts.len());
-        let part = |(part, weight): (&StepPart, f64)| {
-            let share = if all > 0.0 { weight / all } else { 1.0 / parts.len() as f64 };
+        let part = |(part, share): (&StepPart, f64)| {
             let phase = if part.prefill > 0 { Phase::Prefill } else { Phase::Decode };
             let predicted = (predicted * share).round() as u64;
             told.push(Told { id: part.id, predicted, cpu: cpu * share });
-            Part { id: part.id, phase, weight, predicted }
+            Part { id: part.id, phase, weight: share, predicted }
         };
         let parts = parts.iter().zip(weights).map(part).collect();
         self.steps.push_back(Step { to, parts });

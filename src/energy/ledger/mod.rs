@@ -274,11 +274,11 @@ impl Ledger {
         self.lanes.insert(lane, Lane::new(by));
     }
 
-    /// It is up: all its worker used until now, `cpu`, was for that.
-    pub fn ready(&mut self, lane: LaneId, cpu: Duration) {
+    /// It is up: all its worker used until now, `cpu`, was for that. `cell_cost` is what it says of its model.
+    pub fn ready(&mut self, lane: LaneId, cpu: Duration, cell_cost: f32) {
         let rate = self.rate();
         let Some(l) = self.lanes.get_mut(&lane) else { return };
-        if let Some((id, predicted)) = l.woken(nanos(cpu), rate) {
+        if let Some((id, predicted)) = l.woken(nanos(cpu), cell_cost, rate) {
             self.tell(id, predicted, 0);
         }
         self.settle(lane);

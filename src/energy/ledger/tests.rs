@@ -9,6 +9,8 @@ use crate::lane::step_weights;
 const LANE: LaneId = LaneId(1);
 const A: RequestId = RequestId(10);
 const B: RequestId = RequestId(11);
+/// Of a model of 0.5 billion parameters.
+const CELL: f32 = 1.0 / 4096.0;
 const MS: Duration = Duration::from_millis(1);
 
 /// A device: 2 W idle, 2 W for each busy core. It tells its meter what it drew.
@@ -116,7 +118,7 @@ fn near(got: Microjoules, joules: f64, off: f64) {
 fn a_lone_request_is_charged_what_its_worker_drew() {
     let mut device = Device::rested();
     device.ledger.loading(LANE, None);
-    device.ledger.ready(LANE, Duration::ZERO);
+    device.ledger.ready(LANE, Duration::ZERO, CELL);
     device.run(A, 200);
     let charge = device.finish(A);
     near(charge.total(), 4.0, 0.05);
@@ -136,7 +138,7 @@ fn who_wakes_a_lane_pays_for_it_even_when_it_does_not_wait() {
     assert_eq!(device.finish(A).total(), Microjoules::ZERO);
     assert_eq!(settled(&mut device), [], "the load is still to be charged");
     device.pass(100 * MS, &[(LANE, 100 * MS)], Duration::ZERO);
-    device.ledger.ready(LANE, device.cpu.lanes[&LANE]);
+    device.ledger.ready(LANE, device.cpu.lanes[&LANE], CELL);
     device.read();
     near(device.ledger.totals().wake, 1.0, 0.05);
     assert_eq!(settled(&mut device), [A]);
@@ -148,7 +150,7 @@ fn who_wakes_a_lane_pays_for_it_even_when_it_does_not_wait() {
 fn work_of_three_to_one_is_charged_three_to_one() {
     let mut device = Device::rested();
     device.ledger.loading(LANE, None);
-    device.ledger.ready(LANE, Duration::ZERO);
+    device.ledger.ready(LANE, Duration::ZERO, CELL);
     device.ledger.started(A, device.now);
     device.ledger.started(B, device.now);
     for _ in 0..100 {
@@ -166,7 +168,7 @@ fn work_of_three_to_one_is_charged_three_to_one() {
 fn other_programs_pay_for_themselves() {
     let mut device = Device::rested();
     device.ledger.loading(LANE, None);
-    device.ledger.ready(LANE, Duration::ZERO);
+    device.ledger.ready(LANE, Duration::ZERO, CELL);
     device.ledger.started(A, device.now);
     for _ in 0..100 {
         device.pass(20 * MS, &[(LANE, 20 * MS)], 40 * MS);
@@ -181,7 +183,7 @@ fn other_programs_pay_for_themselves() {
 fn before_the_meter_is_read_a_step_is_charged_by_prediction_and_corrected_later() {
     let mut device = Device::rested();
     device.ledger.loading(LANE, None);
-    device.ledger.ready(LANE, Duration::ZERO);
+    device.ledger.ready(LANE, Duration::ZERO, CELL);
     device.ledger.started(A, device.now);
     device.pass(50 * MS, &[(LANE, 50 * MS)], Duration::ZERO);
     device.step(&[(A, 0, 1, 1)]);
@@ -198,7 +200,7 @@ fn before_the_meter_is_read_a_step_is_charged_by_prediction_and_corrected_later(
 fn a_receipt_does_not_wait_for_a_slow_sensor_and_the_sum_holds() {
     let mut device = Device::rested();
     device.ledger.loading(LANE, None);
-    device.ledger.ready(LANE, Duration::ZERO);
+    device.ledger.ready(LANE, Duration::ZERO, CELL);
     device.run(A, 100);
     device.pass(50 * MS, &[(LANE, 50 * MS)], Duration::ZERO);
     device.step(&[(A, 0, 1, 1)]);
@@ -218,7 +220,7 @@ fn an_outage_is_estimated_and_what_the_counter_says_afterwards_is_believed() {
     for bridged in [true, false] {
         let mut device = Device::rested();
         device.ledger.loading(LANE, None);
-        device.ledger.ready(LANE, Duration::ZERO);
+        device.ledger.ready(LANE, Duration::ZERO, CELL);
         device.run(A, 100);
         assert_eq!(device.finish(A).quality(), Quality::Measured);
         device.ledger.started(B, device.now);
@@ -255,7 +257,7 @@ fn with_no_sensor_everything_is_estimated() {
     };
     blind(&mut device);
     device.ledger.loading(LANE, None);
-    device.ledger.ready(LANE, Duration::ZERO);
+    device.ledger.ready(LANE, Duration::ZERO, CELL);
     device.ledger.started(A, device.now);
     device.pass(1000 * MS, &[(LANE, 1000 * MS)], Duration::ZERO);
     device.step(&[(A, 0, 1, 1)]);
@@ -271,7 +273,7 @@ fn with_no_sensor_everything_is_estimated() {
 fn a_lane_that_dies_leaves_what_it_was_charged() {
     let mut device = Device::rested();
     device.ledger.loading(LANE, Some(A));
-    device.ledger.ready(LANE, Duration::ZERO);
+    device.ledger.ready(LANE, Duration::ZERO, CELL);
     device.ledger.started(A, device.now);
     device.pass(50 * MS, &[(LANE, 50 * MS)], Duration::ZERO);
     device.step(&[(A, 0, 1, 1)]);
@@ -320,7 +322,7 @@ fn shapley(fixed: f64, costs: &[f64]) -> Vec<f64> {
 fn the_split_of_a_decode_step_is_near_shapleys() {
     let ours = |contexts: &[u32]| -> Vec<f64> {
         let part = |(n, c): (usize, &u32)| StepPart { id: RequestId(n as u64), prefill: 0, decode: 1, context: *c };
-        let weights = step_weights(&contexts.iter().enumerate().map(part).collect::<Vec<_>>());
+        let weights = step_weights(&contexts.iter().enumerate().map(part).collect::<Vec<_>>(), CELL);
         let all: f64 = weights.iter().sum();
         weights.iter().map(|w| w / all).collect()
     };
@@ -339,7 +341,7 @@ fn the_split_of_a_decode_step_is_near_shapleys() {
     }
     // In prefill the tokens are the cost, and both agree.
     let parts = [(48, 48), (16, 16)].map(|(n, c)| StepPart { id: A, prefill: n, decode: 0, context: c });
-    let weights = step_weights(&parts);
+    let weights = step_weights(&parts, CELL);
     let value = shapley(0.0, &weights);
     assert!(weights.iter().zip(&value).all(|(w, v)| (w - v).abs() < 1e-9));
 }
@@ -355,7 +357,7 @@ proptest! {
             let (lane, id) = (LaneId(u64::from(n % 2) + 1), RequestId(u64::from(n % 5)));
             match kind {
                 0 => device.ledger.loading(lane, (n > 100).then_some(id)),
-                1 => device.ledger.ready(lane, device.cpu.lanes.get(&lane).copied().unwrap_or_default()),
+                1 => device.ledger.ready(lane, device.cpu.lanes.get(&lane).copied().unwrap_or_default(), CELL),
                 2 => device.ledger.started(id, device.now),
                 3 | 4 => {
                     let cpu = Duration::from_micros(amount);

@@ -97,6 +97,19 @@ impl Model {
         unsafe { sys::llama_model_n_ctx_train(self.as_ptr()) }.max(0) as u32
     }
 
+    /// What a cell of context adds to the cost of a token: see [`crate::lane::step_weights`].
+    pub fn cell_cost(&self) -> f32 {
+        // SAFETY: a live model.
+        let (n_embd, n_layer, parameters) = unsafe {
+            (
+                sys::llama_model_n_embd(self.as_ptr()),
+                sys::llama_model_n_layer(self.as_ptr()),
+                sys::llama_model_n_params(self.as_ptr()),
+            )
+        };
+        crate::lane::cell_cost(n_embd.max(0) as u64, n_layer.max(0) as u64, parameters)
+    }
+
     /// Bytes of weights.
     pub fn size(&self) -> u64 {
         // SAFETY: a live model.

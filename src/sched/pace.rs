@@ -1,0 +1,665 @@
+//! The power cap: how hard each lane works, so that the device's average draw stays at or under the cap in any 10 s.
+//!
+//! Fed with the measured draw ([`Event::Power`]) and with what lanes did ([`Event::Progress`]), it answers with a
+//! [`Pace`] for each lane that has work. PURE, like all of the scheduler.
+//!
+//! - `draw` follows what the device draws without us and what each lane adds. What the cap leaves, divided by what the
+//!   lanes would add at full work, is the share of time in which they compute: no integrator that winds up, and others'
+//!   load takes effect within two samples.
+//! - `account` keeps the books of the cap: what was used beyond it is saved again at once.
+//! - `speeds` knows tokens per second by number of threads. Under a cap fewer threads without pauses may bring more
+//!   tokens than many with them, and the other way round: that is measured, each number for about a second, beginning
+//!   with all threads and going on as long as it gets better; what lost is tried again ever more rarely.
+//!
+//! Lanes that work at once pause alike: each gets the same share of its full speed.
+//!
+//! What joules mean here: those above what the device draws without the lanes. It draws the rest anyway, so it does not
+//! tell one number of threads from another; `min-energy` therefore tends to few threads, and `balanced` weighs the
+//! time as well.
+//!
+//! What always holds: a lane that has work is never told to stop altogether ([`FLOOR`]), so that every request ends;
+//! without a cap, and without a policy that asks for it, lanes work as they are configured and nothing is tried.
+
+mod account;
+mod draw;
+mod speeds;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::{Action, Policy, VariantId};
+use crate::clock::Time;
+use crate::lane::{LaneId, Pace, Step};
+use crate::units::Microwatts;
+use account::Account;
+use draw::{Draw, Key, Sample};
+use speeds::Speeds;
+
+/// What holds for all lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Average draw that the device keeps to.
+    pub(super) cap: Option<Microwatts>,
+    /// What is best where the cap, or nothing, leaves a choice.
+    pub(super) policy: Policy,
+    /// Threads of a lane. 0: as many as it has, and no other number is tried.
+    pub(super) threads: u32,
+    /// Share of the time in which a lane may compute, in thousandths. 1 to 1000.
+    pub(super) duty: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds { cap: None, policy: Policy::MaxThroughput, threads: 0, duty: 1000 }
+    }
+}
+
+/// What a lane computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Prefill,
+    Decode,
+}
+
+/// Steps of one kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Work {
+    /// How many.
+    pub steps: u32,
+    /// Tokens in them.
+    pub tokens: u32,
+    /// How long they took, pauses left out.
+    pub time: Duration,
+}
+
+/// What a lane did since this was last told of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Steps with prompt tokens in them.
+    pub prefill: Work,
+    /// Steps in which all generated.
+    pub decode: Work,
+}
+
+impl Progress {
+    /// Counts a step.
+    pub fn add(&mut self, step: &Step) {
+        let prompts = step.parts.iter().any(|part| part.prefill > 0);
+        let tokens = step.parts.iter().fold(0u32, |n, p| n.saturating_add(p.prefill).saturating_add(p.decode));
+        let work = if prompts { &mut self.prefill } else { &mut self.decode };
+        work.join(&Work { steps: 1, tokens, time: Duration::from_micros(step.us) });
+    }
+
+    fn join(&mut self, other: &Progress) {
+        self.prefill.join(&other.prefill);
+        self.decode.join(&other.decode);
+    }
+
+    fn steps(&self) -> u32 {
+        self.prefill.steps.saturating_add(self.decode.steps)
+    }
+
+    fn seconds(&self) -> f64 {
+        self.prefill.time.as_secs_f64() + self.decode.time.as_secs_f64()
+    }
+
+    fn of(&self, phase: Phase) -> &Work {
+        match phase {
+            Phase::Prefill => &self.prefill,
+            Phase::Decode => &self.decode,
+        }
+    }
+
+    fn phases(&self) -> [(Phase, &Work); 2] {
+        [Phase::Prefill, Phase::Decode].map(|phase| (phase, self.of(phase)))
+    }
+}
+
+impl Work {
+    fn join(&mut self, other: &Work) {
+        self.steps = self.steps.saturating_add(other.steps);
+        self.tokens = self.tokens.saturating_add(other.tokens);
+        self.time = self.time.saturating_add(other.time);
+    }
+}
+
+/// What is known of the device's draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PowerState {
+    /// The cap in force.
+    pub cap: Option<Microwatts>,
+    /// Mean draw over the last 10 s in which something ran.
+    pub mean: Option<Microwatts>,
+    /// Draw without the lanes' work: idle power and other programs.
+    pub base: Option<Microwatts>,
+    /// The device draws the cap, or nearly, without the lanes' work: they run at the smallest duty, and the cap does
+    /// not hold.
+    pub unreachable: bool,
+}
+
+/// Smallest duty, in thousandths: below it a request would take more than 50 times as long as without a cap.
+pub const FLOOR: u32 = 20;
+
+/// A chunk of any size.
+const ANY_CHUNK: u32 = u32::MAX;
+/// How long a chunk of a prompt may take under a cap: what it draws beyond the cap meanwhile must be little against
+/// what the average over 10 s forgives.
+const CHUNK_TIME: f64 = 0.15;
+/// Chunks below this read the weights for few tokens.
+const CHUNK_MIN: u32 = 16;
+/// While it is not known how long a chunk takes.
+const CHUNK_FIRST: u32 = 16;
+/// Duty while it is not known what a lane draws.
+const DUTY_FIRST: u32 = 500;
+/// What is left below the cap, as a share: for the sensor's noise and for steps that do not fit the 10 s evenly.
+const MARGIN: f64 = 0.01;
+/// What was drawn beyond the cap is saved again in about this time, in seconds.
+const REPAY: f64 = 1.5;
+/// Samples that say nothing of a lane, because it began, ended or changed while they were taken.
+const SETTLE: u32 = 2;
+/// Shortest time from which something is learnt, in seconds. It must also hold several steps, see `Pacer::close`.
+const BLOCK: f64 = 0.08;
+/// How long another number of threads is tried, in seconds.
+const TRIAL: f64 = 1.0;
+/// Computing time that decides which work is a lane's main one, in seconds.
+const USUAL: f64 = 3.0;
+/// Another number of threads must be this much better to be taken.
+const BETTER: f64 = 1.02;
+/// A cap that cannot be kept is said to be so after this.
+const UNREACHABLE: Duration = Duration::from_secs(10);
+
+#[derive(Debug)]
+struct Lane {
+    variant: VariantId,
+    busy: bool,
+    threads: u32,
+    sent: Pace,
+    /// Told since the last sample of power.
+    told: Progress,
+    /// Share of its computing that goes into prompts now.
+    prompts: f64,
+    /// The same over some seconds, and which kind of work that makes its main one: threads are chosen for that.
+    usual_prompts: f64,
+    main: Phase,
+    /// Seconds that a step takes.
+    step: f64,
+}
+
+impl Lane {
+    fn key(&self, phase: Phase) -> Key {
+        Key { variant: self.variant, threads: self.threads, phase }
+    }
+
+    /// Seconds from a step to the next, a pause between them.
+    fn cycle(&self) -> f64 {
+        // Below a tenth the pauses are so long that a few steps have to do.
+        self.step / (f64::from(self.sent.duty) / 1000.0).clamp(0.1, 1.0)
+    }
+
+    fn note(&mut self, done: &Progress) {
+        let seconds = done.seconds();
+        if done.steps() == 0 || !(seconds > 0.0) {
+            return;
+        }
+        let step = seconds / f64::from(done.steps());
+        self.step = if self.step > 0.0 { self.step + 0.3 * (step - self.step) } else { step };
+        let prompts = done.prefill.time.as_secs_f64() / seconds;
+        // Prompts draw more: believed at once.
+        self.prompts += if prompts > self.prompts { 1.0 } else { 0.5 } * (prompts - self.prompts);
+        self.usual_prompts += (seconds / USUAL).min(1.0) * (prompts - self.usual_prompts);
+        self.main = match self.main {
+            Phase::Decode if self.usual_prompts > 0.6 => Phase::Prefill,
+            Phase::Prefill if self.usual_prompts < 0.4 => Phase::Decode,
+            same => same,
+        };
+    }
+}
+
+/// Samples of power that are judged as one.
+#[derive(Debug, Default)]
+struct Block {
+    /// Samples to leave out first.
+    skip: u32,
+    /// Seconds and joules.
+    span: f64,
+    joules: f64,
+    work: BTreeMap<LaneId, Progress>,
+    /// The shares of the block before, where it joins on: a sensor shows them a little late.
+    before: Option<Vec<(Key, f64)>>,
+}
+
+impl Block {
+    fn restart(&mut self, skip: u32) {
+        *self = Block { skip, ..Block::default() };
+    }
+}
+
+/// Another number of threads that is tried.
+#[derive(Debug)]
+struct Trial {
+    lane: LaneId,
+    key: Key,
+    /// What it is measured against.
+    home: Key,
+    /// With its work in them, and in all.
+    seconds: f64,
+    wall: f64,
+    steps: u32,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Pacer {
+    cap: Option<f64>,
+    policy: Policy,
+    /// Of a lane, at most; 0: not known, and nothing is tried.
+    threads: u32,
+    /// In thousandths, at most.
+    duty: u32,
+    draw: Draw,
+    account: Account,
+    speeds: Speeds,
+    lanes: BTreeMap<LaneId, Lane>,
+    block: Block,
+    trial: Option<Trial>,
+    /// Most that was drawn above the base in a sample since lanes began to work (W).
+    peak: Option<f64>,
+    /// The account's level, without the ups and downs of single steps.
+    debt: f64,
+    /// Up to when the draw is in the account.
+    counted: Time,
+    unreachable: bool,
+    /// Since when that is no longer so.
+    otherwise: Option<Time>,
+}
+
+impl Pacer {
+    pub(super) fn new(bounds: &Bounds) -> Pacer {
+        let mut pacer = Pacer {
+            cap: None,
+            policy: Policy::default(),
+            threads: 0,
+            duty: 1000,
+            draw: Draw::new(),
+            account: Account::default(),
+            speeds: Speeds::default(),
+            lanes: BTreeMap::new(),
+            block: Block::default(),
+            trial: None,
+            peak: None,
+            debt: 0.0,
+            counted: Time::ZERO,
+            unreachable: false,
+            otherwise: None,
+        };
+        pacer.bound(bounds);
+        pacer
+    }
+
+    pub(super) fn bound(&mut self, bounds: &Bounds) {
+        self.cap = bounds.cap.map(Microwatts::as_f64);
+        self.policy = bounds.policy;
+        self.threads = bounds.threads;
+        self.duty = bounds.duty.clamp(1, 1000);
+    }
+
+    pub(super) fn state(&self) -> PowerState {
+        PowerState {
+            cap: self.cap.map(Microwatts::from_f64),
+            mean: self.account.mean().map(Microwatts::from_f64),
+            base: self.draw.base().map(Microwatts::from_f64),
+            unreachable: self.unreachable,
+        }
+    }
+
+    pub(super) fn progress(&mut self, lane: LaneId, done: &Progress) {
+        if let Some(lane) = self.lanes.get_mut(&lane) {
+            lane.told.join(done);
+        }
+    }
+
+    /// So much was drawn on average, for so long, until now.
+    pub(super) fn power(&mut self, draw: Microwatts, span: Duration, now: Time) {
+        let (draw, span) = (draw.as_f64(), span.as_secs_f64());
+        if !(span > 0.0) {
+            return;
+        }
+        self.account.add(draw, span, self.target(), now);
+        self.debt += (span / self.cycle().max(0.1)).min(1.0) * (self.account.level() - self.debt);
+        self.counted = now;
+        let skipped = self.block.skip > 0;
+        if self.block.skip < SETTLE && self.lanes.values().any(|lane| lane.busy) {
+            let above = self.draw.base().map(|base| draw - base);
+            self.peak = above.map(|above| above.max(self.peak.unwrap_or(above)));
+        }
+        for (id, lane) in &mut self.lanes {
+            let done = std::mem::take(&mut lane.told);
+            lane.note(&done);
+            if !skipped && done.steps() > 0 {
+                self.block.work.entry(*id).or_default().join(&done);
+            }
+        }
+        if skipped {
+            self.block.skip -= 1;
+            return;
+        }
+        self.block.span += span;
+        self.block.joules += draw * span;
+        self.close(now);
+    }
+
+    /// What the draw is kept at.
+    fn target(&self) -> Option<f64> {
+        self.cap.map(|cap| cap * (1.0 - MARGIN))
+    }
+
+    /// Seconds from a step to the next of the slowest lane.
+    fn cycle(&self) -> f64 {
+        self.lanes.values().filter(|lane| lane.busy).map(Lane::cycle).fold(0.0, f64::max)
+    }
+
+    /// Learns from the block, once it is long enough: a step is told when it ends, so that a short block would take the
+    /// draw of a step for another's.
+    fn close(&mut self, now: Time) {
+        let cycle = self.cycle();
+        let told = |id: &LaneId| self.block.work.get(id).is_some_and(|work| work.steps() >= 2);
+        let complete = self.lanes.iter().filter(|(_, lane)| lane.busy).all(|(id, _)| told(id));
+        let span = self.block.span;
+        if span < BLOCK.max(3.0 * cycle) {
+            return;
+        }
+        if !complete {
+            if span < (12.0 * cycle).max(2.0) {
+                return;
+            }
+            // Between long pauses there may be no step at all. Else a long one goes on, and nobody knows since when.
+            if self.lanes.values().any(|lane| lane.busy && (lane.sent.duty > 100 || lane.step == 0.0)) {
+                self.block.restart(0);
+                return;
+            }
+        }
+        let block = std::mem::take(&mut self.block);
+        let mut shares: Vec<(Key, f64)> = Vec::new();
+        let mut blur = 0.0;
+        for (id, work) in &block.work {
+            let Some(lane) = self.lanes.get(id) else { continue };
+            for (phase, work) in work.phases().into_iter().filter(|(_, work)| work.steps > 0) {
+                let key = lane.key(phase);
+                shares.push((key, (work.time.as_secs_f64() / span).min(1.0)));
+                blur += 0.4 * lane.step / span * self.draw.watts(key).unwrap_or(0.0);
+            }
+        }
+        let mut seen = shares.clone();
+        if let Some(before) = block.before.filter(|_| span < 0.3) {
+            for (key, share) in &mut seen {
+                let late = before.iter().find(|(k, _)| k == key).map_or(0.0, |(_, share)| *share);
+                blur += 0.5 * (*share - late).abs() * self.draw.watts(*key).unwrap_or(0.0);
+                *share = (*share + late) / 2.0;
+            }
+        }
+        self.draw.learn(&Sample { shares: &seen, draw: block.joules / span, span, blur });
+        for (id, work) in &block.work {
+            let Some(lane) = self.lanes.get(id) else { continue };
+            let usual = self.trial.as_ref().is_none_or(|trial| trial.lane != *id);
+            for (phase, work) in work.phases() {
+                self.speeds.learn(lane.key(phase), work.tokens, work.time.as_secs_f64(), usual);
+            }
+        }
+        self.block.before = Some(shares);
+        self.judge(&block.work, span, now);
+    }
+}
+
+/// How many threads.
+impl Pacer {
+    fn judge(&mut self, work: &BTreeMap<LaneId, Progress>, span: f64, now: Time) {
+        let choice = self.threads > 1 && (self.policy != Policy::MaxThroughput || self.cap.is_some());
+        if let Some(mut trial) = self.trial.take() {
+            let main = self.lanes.get(&trial.lane).map(|lane| lane.main);
+            if choice && main == Some(trial.key.phase) {
+                let steps = work.get(&trial.lane).map_or(0, |work| work.of(trial.key.phase).steps);
+                if steps > 0 {
+                    trial.seconds += span;
+                    trial.steps = trial.steps.saturating_add(steps);
+                }
+                trial.wall += span;
+                let over = trial.wall >= 5.0 * TRIAL && trial.steps == 0
+                    || trial.steps >= 4
+                        && (trial.seconds >= TRIAL
+                            || (trial.seconds >= 0.3 * TRIAL && self.score(trial.key) < 0.6 * self.score(trial.home)));
+                if !over {
+                    self.trial = Some(trial);
+                    return;
+                }
+                self.speeds.tried(trial.key, now);
+            } else {
+                // It became another work, or nobody wants to know any more.
+                self.set_threads(trial.lane, trial.home.threads);
+                return;
+            }
+        }
+        for id in work.keys() {
+            if !choice {
+                self.set_threads(*id, self.most());
+            } else if self.choose(*id, now) {
+                return;
+            }
+        }
+    }
+
+    /// The number of threads without a reason for fewer.
+    fn most(&self) -> u32 {
+        if self.threads == 0 {
+            u32::MAX
+        } else {
+            self.threads
+        }
+    }
+
+    fn set_threads(&mut self, id: LaneId, threads: u32) {
+        if let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.threads != threads) {
+            lane.threads = threads;
+            self.block.restart(SETTLE);
+        }
+    }
+
+    /// Takes the best number of threads, or tries another. Says whether it changed something.
+    fn choose(&mut self, id: LaneId, now: Time) -> bool {
+        let Some(lane) = self.lanes.get(&id) else { return false };
+        let current = lane.key(lane.main);
+        let key = |threads: u32| Key { threads, ..current };
+        let known: Vec<u32> = self.speeds.known(current.variant, current.phase).map(|(threads, _)| threads).collect();
+        let full = key(self.most());
+        let bound = match (self.leaves(current), self.draw.watts(full)) {
+            (Some(leaves), Some(watts)) => leaves < watts * f64::from(self.duty) / 1000.0,
+            _ => true,
+        };
+        if self.policy == Policy::MaxThroughput && !bound {
+            self.set_threads(id, full.threads);
+            return false;
+        }
+        let best = known.into_iter().map(|n| (self.score(key(n)), n)).max_by(|a, b| a.0.total_cmp(&b.0));
+        let Some((best_score, best)) = best else { return false };
+        if best != current.threads && best_score > BETTER * self.score(current) {
+            self.set_threads(id, best);
+            return true;
+        }
+        if self.speeds.get(current).is_none_or(|speed| speed.seconds < 0.25 * TRIAL) {
+            return false;
+        }
+        let (below, above) = neighbours(current.threads, self.threads);
+        let due = |n: u32| self.speeds.get(key(n)).is_none_or(|speed| speed.not_before <= now);
+        let Some(threads) = [below, above].into_iter().flatten().find(|n| due(*n)) else { return false };
+        self.speeds.retry(key(threads));
+        self.trial = Some(Trial { lane: id, key: key(threads), home: current, seconds: 0.0, wall: 0.0, steps: 0 });
+        self.set_threads(id, threads);
+        true
+    }
+
+    /// What the cap leaves for the lane that works like this (W); `None` without a cap or as long as nothing is known.
+    fn leaves(&self, key: Key) -> Option<f64> {
+        let rest = self.target()? - self.draw.base()?;
+        let all: f64 = self.lanes.values().filter(|lane| lane.busy).filter_map(|lane| self.watts(lane)).sum();
+        let own = self.lanes.values().find(|lane| lane.busy && lane.variant == key.variant);
+        let share = own.and_then(|lane| self.watts(lane)).map_or(1.0, |own| own / all.max(own).max(1e-9));
+        Some(rest.max(0.0) * share)
+    }
+
+    /// What this lane adds at full work, prompts and answers as of late (W).
+    fn watts(&self, lane: &Lane) -> Option<f64> {
+        let prefill = self.draw.watts(lane.key(Phase::Prefill))?;
+        let decode = self.draw.watts(lane.key(Phase::Decode))?;
+        Some(lane.prompts * prefill + (1.0 - lane.prompts) * decode)
+    }
+
+    /// How good it is to work like this; 0 where it is not known.
+    fn score(&self, key: Key) -> f64 {
+        let (Some(speed), true, Some(watts)) =
+            (self.speeds.get(key), self.draw.is_known(key), self.draw.watts(key).filter(|watts| *watts > 0.0))
+        else {
+            return 0.0;
+        };
+        let most = f64::from(self.duty) / 1000.0;
+        // With nothing left, what is left of it still has to be used best.
+        let duty = self.leaves(key).map_or(most, |leaves| (leaves / watts).clamp(1e-3, most));
+        match self.policy {
+            Policy::MaxThroughput => speed.rate * duty,
+            Policy::MinEnergy => speed.rate / watts,
+            Policy::Balanced => speed.rate * duty * speed.rate / watts,
+        }
+    }
+}
+
+/// The numbers of threads next to `n` that are worth a trial, of 1 to `most`: all up to 4, then about each fourth part.
+fn neighbours(n: u32, most: u32) -> (Option<u32>, Option<u32>) {
+    let few = [1, 2, most / 4, most / 2, most - most / 4, most];
+    let worth = |k: &u32| (1..=most).contains(k) && (most <= 4 || few.contains(k));
+    ((1..n.min(most + 1)).rev().find(worth), (n.saturating_add(1)..=most).find(worth))
+}
+
+/// What lanes are told.
+impl Pacer {
+    /// Says to each lane with work how to work, where that changed. `lanes`: those that take requests, and whether they
+    /// have one.
+    pub(super) fn settle(
+        &mut self,
+        lanes: impl Iterator<Item = (LaneId, VariantId, bool)>,
+        now: Time,
+        out: &mut Vec<Action>,
+    ) {
+        self.meet(lanes, now);
+        let duty = self.share(now);
+        for id in self.lanes.iter().filter(|(_, lane)| lane.busy).map(|(id, _)| *id).collect::<Vec<_>>() {
+            let chunk = self.chunk(id);
+            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            let pace = Pace { threads: lane.threads, duty, chunk };
+            // Small changes of the duty are not worth a message; their sum is.
+            let near = pace.duty.abs_diff(lane.sent.duty) <= (lane.sent.duty / 64).max(2) && pace.duty < self.duty;
+            if pace != lane.sent && !(near && Pace { duty: lane.sent.duty, ..pace } == lane.sent) {
+                lane.sent = pace;
+                out.push(Action::Pace { lane: id, pace });
+            }
+        }
+    }
+
+    /// Notes who comes, goes, begins and ends.
+    fn meet(&mut self, lanes: impl Iterator<Item = (LaneId, VariantId, bool)>, now: Time) {
+        let lanes: BTreeMap<LaneId, (VariantId, bool)> =
+            lanes.map(|(id, variant, busy)| (id, (variant, busy))).collect();
+        let idle = self.lanes.values().all(|lane| !lane.busy);
+        let mut changed = self.lanes.iter().any(|(id, lane)| lane.busy && !lanes.contains_key(id));
+        self.lanes.retain(|id, _| lanes.contains_key(id));
+        let most = self.most();
+        for (id, (variant, busy)) in lanes {
+            let lane = self.lanes.entry(id).or_insert_with(|| Lane {
+                variant,
+                busy: false,
+                threads: most,
+                sent: Pace { threads: most, duty: 1000, chunk: ANY_CHUNK },
+                told: Progress::default(),
+                prompts: 1.0,
+                usual_prompts: 0.0,
+                main: Phase::Decode,
+                step: 0.0,
+            });
+            if lane.busy != busy {
+                lane.busy = busy;
+                changed = true;
+                // What was told before says nothing of what comes, and that begins with a prompt.
+                lane.told = Progress::default();
+                lane.prompts = 1.0;
+            }
+        }
+        if changed {
+            if idle {
+                // Nothing is measured while nothing runs.
+                let draw = self.draw.base().unwrap_or(0.0);
+                self.account.flow(draw, now.since(self.counted).as_secs_f64(), self.target());
+                self.debt = self.account.level();
+                self.peak = None;
+                self.counted = now;
+            }
+            self.block.restart(SETTLE);
+        }
+    }
+
+    /// The share of the time in which lanes compute, in thousandths.
+    fn share(&mut self, now: Time) -> u32 {
+        let Some(target) = self.target() else {
+            self.note_reach(true, now);
+            return self.duty;
+        };
+        let busy = || self.lanes.values().filter(|lane| lane.busy);
+        let step = busy().map(|lane| lane.step).fold(0.0, f64::max);
+        let watts: Option<f64> = busy().map(|lane| self.watts(lane)).sum();
+        // Long before its first block is complete, a slow lane shows what it draws.
+        let watts = watts.or(self.peak.filter(|peak| *peak > 0.0));
+        let (Some(base), Some(watts)) = (self.draw.base(), watts) else { return self.duty.min(DUTY_FIRST) };
+        if busy().next().is_none() {
+            return self.duty;
+        }
+        let floor = f64::from(FLOOR) / 1000.0;
+        self.note_reach(target - base >= floor * watts, now);
+        let repay = self.debt / REPAY.max(6.0 * step);
+        let rest = target - base - repay.clamp(-0.05 * target, 0.5 * target);
+        let share = rest / watts.max(1e-9);
+        // `as` saturates.
+        ((share * 1000.0) as u32).clamp(FLOOR, 1000).min(self.duty)
+    }
+
+    fn note_reach(&mut self, reachable: bool, now: Time) {
+        if reachable != self.unreachable {
+            self.otherwise = None;
+        } else if now.since(*self.otherwise.get_or_insert(now)) >= UNREACHABLE {
+            self.unreachable = !reachable;
+            self.otherwise = None;
+        }
+    }
+
+    /// The largest piece of a prompt that this lane may compute in one go.
+    fn chunk(&self, id: LaneId) -> u32 {
+        let (Some(target), Some(lane)) = (self.target(), self.lanes.get(&id)) else { return ANY_CHUNK };
+        let key = lane.key(Phase::Prefill);
+        let busy = self.lanes.values().filter(|lane| lane.busy);
+        let full: Option<f64> = busy.map(|lane| self.draw.watts(lane.key(Phase::Prefill))).sum();
+        if self.draw.base().zip(full).is_some_and(|(base, full)| base + full < 0.97 * target) {
+            return ANY_CHUNK;
+        }
+        // Prompts are bound by computing: their speed grows with the threads.
+        let scaled = |(n, speed): (u32, &speeds::Speed)| speed.rate * f64::from(key.threads) / f64::from(n.max(1));
+        let guess = || self.speeds.known(key.variant, Phase::Prefill).next().map(scaled);
+        let wanted = match self.speeds.get(key).map(|speed| speed.rate).or_else(guess) {
+            Some(rate) => ((rate * CHUNK_TIME) as u32).max(CHUNK_MIN),
+            None => CHUNK_FIRST,
+        };
+        // A little more or less is not worth a message.
+        let near = lane.sent.chunk != ANY_CHUNK && wanted.abs_diff(lane.sent.chunk) <= lane.sent.chunk / 3;
+        if near {
+            lane.sent.chunk
+        } else {
+            wanted
+        }
+    }
+}
