@@ -514,13 +514,16 @@ fn a_duty_is_the_share_of_time_in_which_it_computes() {
     for duty in [300, 600] {
         engine.to.send(pace(duty)).unwrap();
         let (begun, cpu) = (Instant::now(), process_cpu());
-        let id = engine.start(Job { tenant: Tenant(duty), ..endless("Once", 800) });
         let mut computed = Duration::ZERO;
-        engine.collect(&[id], |step| computed += Duration::from_micros(step.us));
+        for tenant in 0..3 {
+            let id = engine.start(Job { tenant: Tenant(duty + tenant), ..endless("Once", 450) });
+            engine.collect(&[id], |step| computed += Duration::from_micros(step.us));
+        }
         let (wall, cpu) = (begun.elapsed(), process_cpu() - cpu);
         let share = computed.as_secs_f64() / wall.as_secs_f64() * 1000.0;
         println!("duty {duty}: {share:.0} of 1000 in {wall:?}, {cpu:?} of CPU time");
-        assert!((0.8..1.15).contains(&(share / f64::from(duty))), "{share} for {duty}");
+        // Telling what came of such short steps takes time, too, and counts as computing.
+        assert!((0.6..1.15).contains(&(share / f64::from(duty))), "{share} for {duty}");
         // One thread, and none that spins through the pauses.
         assert!(cpu.as_secs_f64() < wall.as_secs_f64() * f64::from(duty) / 1000.0 * 1.3, "{cpu:?} in {wall:?}");
     }
@@ -590,7 +593,7 @@ fn cpu_times_of_steps_sum_to_what_the_process_used() {
 #[test]
 fn a_step_that_is_broken_off_and_a_prompt_that_is_refused_are_paid_for() {
     let mut engine = engine(LaneConfig { prefill_chunk: 900, ..config() });
-    let prompt = long_prompt(&mut engine, "Diligence", 800);
+    let prompt = long_prompt(&mut engine, "Diligence", 400);
     let id = engine.start(Job { tenant: Tenant(5), ..endless(&prompt, 10) });
     while !matches!(engine.recv(), FromLane::Started { .. }) {}
     engine.to.send(ToLane::Cancel(id)).unwrap();
@@ -618,9 +621,9 @@ fn a_step_that_is_broken_off_and_a_prompt_that_is_refused_are_paid_for() {
 #[test]
 fn an_allowance_ends_the_answer_before_it_is_overrun_by_more_than_a_step() {
     let mut engine = engine(config());
-    let prompt = long_prompt(&mut engine, "Temperance", 300);
+    let prompt = long_prompt(&mut engine, "Humility", 200);
     let run = |engine: &mut Engine, tenant, allowance_us| {
-        let id = engine.start(Job { tenant: Tenant(tenant), allowance_us, ..endless(&prompt, 300) });
+        let id = engine.start(Job { tenant: Tenant(tenant), allowance_us, ..endless(&prompt, 250) });
         let (mut used, mut most) = (0, 0);
         let answer = engine.collect(&[id], |step| {
             used += step.cpu_us;
@@ -631,16 +634,16 @@ fn an_allowance_ends_the_answer_before_it_is_overrun_by_more_than_a_step() {
     let (whole, used, _) = run(&mut engine, 1, None);
     assert_eq!(whole.finish(), Finish::Length);
     // In the answer.
-    let allowance = used * 2 / 3;
+    let allowance = used / 3;
     let (cut, used_cut, most) = run(&mut engine, 2, Some(allowance));
     println!("{used} us; of {allowance} us {used_cut} us used, {} tokens; longest step {most} us", cut.decoded);
     assert_eq!(cut.finish(), Finish::Budget);
     assert!(used_cut <= allowance + most, "{used_cut} us of {allowance}");
     assert!(cut.decoded > 10 && whole.text.starts_with(&cut.text), "{:?}", cut.text);
     // In the prompt.
-    let (cut, used_cut, most) = run(&mut engine, 3, Some(5_000));
+    let (cut, used_cut, most) = run(&mut engine, 3, Some(2_000));
     assert_eq!((cut.finish(), cut.usage.completion_tokens), (Finish::Budget, 0));
-    assert!(used_cut <= 5_000 + most, "{used_cut} us");
+    assert!(used_cut <= 2_000 + most, "{used_cut} us");
     // Before the prompt.
     let (cut, used_cut, _) = run(&mut engine, 4, Some(0));
     assert_eq!((cut.finish(), used_cut), (Finish::Budget, 0));

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{
-    Action, Arrival, Budgets, Class, ClientId, ClientLimits, Event, LaneState, Limits, Power, Progress,
-    PurseId, Sched, VariantId, Work,
+    Action, Arrival, Budgets, Class, ClientId, ClientLimits, Event, LaneState, Limits, Power, Progress, PurseId, Sched,
+    VariantId, Work,
 };
 use crate::clock::Time;
 use crate::error::{Code, Error};

@@ -148,7 +148,7 @@ const ANY_CHUNK: u32 = u32::MAX;
 /// what the average over 10 s forgives.
 const CHUNK_TIME: f64 = 0.15;
 /// Chunks below this read the weights for few tokens.
-const CHUNK_MIN: u32 = 16;
+const CHUNK_MIN: u32 = 8;
 /// While it is not known how long a chunk takes.
 const CHUNK_FIRST: u32 = 16;
 /// Duty while it is not known what a lane draws.
@@ -200,7 +200,7 @@ impl Lane {
 
     fn note(&mut self, done: &Progress) {
         let seconds = done.seconds();
-        if done.steps() == 0 || !(seconds > 0.0) {
+        if done.steps() == 0 || seconds <= 0.0 {
             return;
         }
         let step = seconds / f64::from(done.steps());
@@ -323,7 +323,7 @@ impl Pacer {
     /// So much was drawn on average, for so long, until now.
     pub(super) fn power(&mut self, draw: Microwatts, span: Duration, now: Time) {
         let (draw, span) = (draw.as_f64(), span.as_secs_f64());
-        if !(span > 0.0) {
+        if span <= 0.0 {
             return;
         }
         self.account.add(draw, span, self.target(), now);
@@ -334,20 +334,36 @@ impl Pacer {
             let above = self.draw.base().map(|base| draw - base);
             self.peak = above.map(|above| above.max(self.peak.unwrap_or(above)));
         }
+        let mut work = BTreeMap::new();
         for (id, lane) in &mut self.lanes {
             let done = std::mem::take(&mut lane.told);
             lane.note(&done);
-            if !skipped && done.steps() > 0 {
-                self.block.work.entry(*id).or_default().join(&done);
+            if done.steps() > 0 {
+                work.insert(*id, done);
             }
         }
         if skipped {
             self.block.skip -= 1;
+            self.block.before = Some(self.shares(&work, span));
             return;
+        }
+        for (id, done) in work {
+            self.block.work.entry(id).or_default().join(&done);
         }
         self.block.span += span;
         self.block.joules += draw * span;
         self.close(now);
+    }
+
+    /// In which share of the time which work was computed.
+    fn shares(&self, work: &BTreeMap<LaneId, Progress>, span: f64) -> Vec<(Key, f64)> {
+        let mut shares = Vec::new();
+        for (lane, work) in work.iter().filter_map(|(id, work)| Some((self.lanes.get(id)?, work))) {
+            for (phase, work) in work.phases().into_iter().filter(|(_, work)| work.steps > 0) {
+                shares.push((lane.key(phase), (work.time.as_secs_f64() / span).min(1.0)));
+            }
+        }
+        shares
     }
 
     /// What the draw is kept at.
@@ -381,21 +397,16 @@ impl Pacer {
             }
         }
         let block = std::mem::take(&mut self.block);
-        let mut shares: Vec<(Key, f64)> = Vec::new();
-        let mut blur = 0.0;
-        for (id, work) in &block.work {
-            let Some(lane) = self.lanes.get(id) else { continue };
-            for (phase, work) in work.phases().into_iter().filter(|(_, work)| work.steps > 0) {
-                let key = lane.key(phase);
-                shares.push((key, (work.time.as_secs_f64() / span).min(1.0)));
-                blur += 0.4 * lane.step / span * self.draw.watts(key).unwrap_or(0.0);
-            }
-        }
+        let shares = self.shares(&block.work, span);
+        let step =
+            |key: &Key| self.lanes.values().find(|lane| lane.variant == key.variant).map_or(0.0, |lane| lane.step);
+        let full = |key: &Key| self.draw.watts(*key).unwrap_or(0.0);
+        let mut blur: f64 = shares.iter().map(|(key, _)| 0.4 * step(key) / span * full(key)).sum();
         let mut seen = shares.clone();
         if let Some(before) = block.before.filter(|_| span < 0.3) {
             for (key, share) in &mut seen {
                 let late = before.iter().find(|(k, _)| k == key).map_or(0.0, |(_, share)| *share);
-                blur += 0.5 * (*share - late).abs() * self.draw.watts(*key).unwrap_or(0.0);
+                blur += 0.5 * (*share - late).abs() * full(key);
                 *share = (*share + late) / 2.0;
             }
         }
@@ -417,8 +428,8 @@ impl Pacer {
     fn judge(&mut self, work: &BTreeMap<LaneId, Progress>, span: f64, now: Time) {
         let choice = self.threads > 1 && (self.policy != Policy::MaxThroughput || self.cap.is_some());
         if let Some(mut trial) = self.trial.take() {
-            let main = self.lanes.get(&trial.lane).map(|lane| lane.main);
-            if choice && main == Some(trial.key.phase) {
+            let lane = self.lanes.get(&trial.lane).filter(|lane| lane.main == trial.key.phase);
+            if let Some(lane) = lane.filter(|_| choice) {
                 let steps = work.get(&trial.lane).map_or(0, |work| work.of(trial.key.phase).steps);
                 if steps > 0 {
                     trial.seconds += span;
@@ -428,7 +439,8 @@ impl Pacer {
                 let over = trial.wall >= 5.0 * TRIAL && trial.steps == 0
                     || trial.steps >= 4
                         && (trial.seconds >= TRIAL
-                            || (trial.seconds >= 0.3 * TRIAL && self.score(trial.key) < 0.6 * self.score(trial.home)));
+                            || (trial.seconds >= 0.3 * TRIAL
+                                && self.score(lane, trial.key.threads) < 0.6 * self.score(lane, trial.home.threads)));
                 if !over {
                     self.trial = Some(trial);
                     return;
@@ -480,9 +492,9 @@ impl Pacer {
             self.set_threads(id, full.threads);
             return false;
         }
-        let best = known.into_iter().map(|n| (self.score(key(n)), n)).max_by(|a, b| a.0.total_cmp(&b.0));
+        let best = known.into_iter().map(|n| (self.score(lane, n), n)).max_by(|a, b| a.0.total_cmp(&b.0));
         let Some((best_score, best)) = best else { return false };
-        if best != current.threads && best_score > BETTER * self.score(current) {
+        if best != current.threads && best_score > BETTER * self.score(lane, current.threads) {
             self.set_threads(id, best);
             return true;
         }
@@ -514,20 +526,37 @@ impl Pacer {
         Some(lane.prompts * prefill + (1.0 - lane.prompts) * decode)
     }
 
-    /// How good it is to work like this; 0 where it is not known.
-    fn score(&self, key: Key) -> f64 {
-        let (Some(speed), true, Some(watts)) =
-            (self.speeds.get(key), self.draw.is_known(key), self.draw.watts(key).filter(|watts| *watts > 0.0))
-        else {
+    /// How good so many threads are for this lane's usual mix of prompts and answers; 0 where its main work was not
+    /// measured with them.
+    fn score(&self, lane: &Lane, threads: u32) -> f64 {
+        let key = |phase| Key { variant: lane.variant, threads, phase };
+        if !self.draw.is_known(key(lane.main)) {
             return 0.0;
-        };
+        }
+        // What takes the lane a second as it works now takes `time` with so many threads, and `joules`.
+        let (mut time, mut joules) = (0.0, 0.0);
+        for (phase, part) in [(Phase::Prefill, lane.usual_prompts), (Phase::Decode, 1.0 - lane.usual_prompts)] {
+            let now = self.speeds.get(lane.key(phase));
+            let slower = match (now, self.speeds.get(key(phase))) {
+                (Some(now), Some(then)) => now.rate / then.rate,
+                (_, None) if phase == lane.main => return 0.0,
+                // Prompts are bound by computing, answers by memory.
+                _ if phase == Phase::Prefill => f64::from(lane.threads) / f64::from(threads),
+                _ => 1.0,
+            };
+            time += part * slower;
+            joules += part * slower * self.draw.watts(key(phase)).unwrap_or(0.0);
+        }
+        if !(time > 0.0 && joules > 0.0) {
+            return 0.0;
+        }
         let most = f64::from(self.duty) / 1000.0;
         // With nothing left, what is left of it still has to be used best.
-        let duty = self.leaves(key).map_or(most, |leaves| (leaves / watts).clamp(1e-3, most));
+        let duty = self.leaves(lane.key(lane.main)).map_or(most, |leaves| (leaves * time / joules).clamp(1e-3, most));
         match self.policy {
-            Policy::MaxThroughput => speed.rate * duty,
-            Policy::MinEnergy => speed.rate / watts,
-            Policy::Balanced => speed.rate * duty * speed.rate / watts,
+            Policy::MaxThroughput => duty / time,
+            Policy::MinEnergy => 1.0 / joules,
+            Policy::Balanced => duty / time / joules,
         }
     }
 }

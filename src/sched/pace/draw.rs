@@ -43,6 +43,8 @@ const BASE_WALK: f64 = 0.03;
 const WATTS_WALK: f64 = 0.003;
 /// A sample this many standard deviations off is a change of load, not noise.
 const JUMP: f64 = 4.0;
+/// How far the watts are doubted then, as a share of what the sample is off.
+const DOUBT: f64 = 0.25;
 /// How many watts are kept apart. Beyond, those unused longest go.
 const KEYS: usize = 24;
 /// Shares below this say nothing about watts.
@@ -129,9 +131,13 @@ impl Draw {
         let mut s = dot(&h, &ph) + r;
         let surprise = missed * missed / s.max(f64::MIN_POSITIVE);
         if surprise > JUMP * JUMP {
-            self.p[0][0] += missed * missed;
-            ph[0] += missed * missed;
-            s += missed * missed;
+            // Most likely others' load; where it is not, the watts must be able to follow in the end.
+            for (i, share) in h.iter().enumerate() {
+                let doubt = if i == 0 { missed } else { DOUBT * missed * share };
+                self.p[i][i] += doubt * doubt;
+            }
+            ph = self.p.iter().map(|row| dot(row, &h)).collect();
+            s = dot(&h, &ph) + r;
         } else if sample.blur < 0.5 * noise.sqrt() {
             let seen = (self.noise * surprise).clamp(NOISE_MIN.powi(2), NOISE_MAX.powi(2));
             self.noise += 0.02 * (seen - self.noise);
@@ -144,18 +150,6 @@ impl Draw {
             for j in 0..self.x.len() {
                 self.p[i][j] -= ph[i] * ph[j] / s;
             }
-        }
-        #[cfg(test)]
-        if std::env::var_os("LEARN").is_some() {
-            println!(
-                "learn {:.2} W {:.2} s blur {:.2} {:?} surprise {:.1} -> {:.2?}",
-                draw,
-                span,
-                sample.blur,
-                shares.iter().map(|(k, s)| (k.threads, k.phase, (s * 100.0).round())).collect::<Vec<_>>(),
-                surprise,
-                self.x
-            );
         }
         // What rounding and bad guesses may do to it.
         self.x[0] = self.x[0].max(0.0);

@@ -46,7 +46,7 @@ impl Speeds {
     /// So many tokens were computed in so many seconds. `usual`: this is the number of threads in use and not a trial,
     /// so that a change holds for the others as well.
     pub(super) fn learn(&mut self, key: Key, tokens: u32, seconds: f64, usual: bool) {
-        if tokens == 0 || !(seconds > 0.0) {
+        if tokens == 0 || seconds <= 0.0 {
             return;
         }
         let sample = f64::from(tokens) / seconds;
