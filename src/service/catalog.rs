@@ -236,7 +236,7 @@ impl Catalog {
         let s = self.config.model_settings(&variant.model);
         let n_ctx = self.context(variant);
         let threads = match self.config.cpu.threads {
-            0 => cpu::usable_cores(Path::new("/sys")),
+            0 => cpu::usable_cores(&self.config.paths.sysfs),
             n => n,
         };
         LaneConfig {

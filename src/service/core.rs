@@ -22,7 +22,7 @@ use crate::clock::{Monotonic, Time};
 use crate::config::Config;
 use crate::error::{Code, Error};
 use crate::lane::{EventFn, Gone, Job, LaneEvent, LaneFactory, RequestId, ToLane};
-use crate::sched::{Action, Event, PurseId, Sched, VariantId};
+use crate::sched::{self, Action, Event, PurseId, Sched, VariantId};
 use crate::service::api::{Sink, Totals, Update};
 
 /// From this on the thread counts as held up (a slow disk, a stopped process): far more than any message takes.
@@ -80,7 +80,7 @@ impl Core {
             later: Vec::new(),
             clock,
             metering,
-            sched: Sched::new(config.limits()),
+            sched: Sched::new(limits(&config)),
             catalog: Catalog::new(config),
             factory,
             lanes: Lanes::default(),
@@ -195,7 +195,7 @@ impl Core {
             Msg::Verified(id, verified) => self.verified(id, verified),
             Msg::Sampled(sample) => self.sampled(*sample),
             Msg::Reload(config, done) => {
-                let limits = config.limits();
+                let limits = limits(&config);
                 self.catalog.reload(*config);
                 for variant in self.lanes.by_id.values().map(|l| l.variant).collect::<Vec<_>>() {
                     self.event(Event::IdleUnload { variant, after: self.catalog.idle_unload(variant) });
@@ -309,6 +309,15 @@ impl Core {
             }
         }
     }
+}
+
+/// The scheduler's limits, with the threads that a lane gets where the configuration leaves them open.
+fn limits(config: &Config) -> sched::Limits {
+    let mut limits = config.limits();
+    if limits.threads == 0 {
+        limits.threads = usable_cores(&config.paths.sysfs);
+    }
+    limits
 }
 
 /// Where a lane's events go: to us, a bounded number at a time.

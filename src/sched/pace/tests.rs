@@ -270,15 +270,16 @@ fn paced(plant: &Plant, seconds: f64, limits: impl Fn(f64) -> Bounds) -> Run {
     Run { world, pacer, told }
 }
 
-/// Tokens per second of the best of all fixed settings that keep to the cap, and which it is.
+/// Tokens per second of the best of all fixed settings whose mean over any 10 s is at most this, and which it is.
 fn best_fixed(plant: &Plant, cap: f64, from: f64, to: f64) -> (f64, u32, u32) {
+    let chunk = ((plant.prompt_speed * CHUNK_TIME) as u32).max(CHUNK_MIN);
     let mut best = (0.0, 0, 0);
     for threads in 1..=plant.most() {
         // Duties far from what the cap allows on paper are not worth the time.
         let paper = (cap - plant.idle) / plant.watts[threads as usize - 1] * 1000.0;
         for duty in (20..=1000).step_by(20).filter(|duty| (0.65..1.1).contains(&(f64::from(*duty) / paper.min(1000.0))))
         {
-            let mut world = World::new(plant, Pace { threads, duty, chunk: 64 });
+            let mut world = World::new(plant, Pace { threads, duty, chunk });
             world.run(to);
             let rate = world.rate(from, to);
             if rate > best.0 && world.highest(from, to) <= cap {
@@ -292,7 +293,9 @@ fn best_fixed(plant: &Plant, cap: f64, from: f64, to: f64) -> (f64, u32, u32) {
 /// The window's bound and the share of the best fixed setting.
 fn judge(plant: &Plant, cap: f64, run: &Run, from: f64, to: f64) -> (f64, f64) {
     let highest = run.world.highest(from, to);
-    let best = best_fixed(plant, cap, from, to);
+    // Steps that do not fit 10 s evenly are no merit of a fixed setting's: it may do what was done here.
+    let best = best_fixed(plant, cap.max(highest), from, to);
+    assert!(best.0 > 0.0, "no fixed setting keeps to the cap");
     let share = run.world.rate(from, to) / best.0;
     println!(
         "cap {cap:.2} W: mean {:.2} % of it, highest window {:.2} %, {:.1} % of the best fixed setting ({:.1} tokens/s with {} threads \
