@@ -18,7 +18,7 @@ use wattlm::error::{Code, Error};
 /// What a user may use in an hour.
 const PURSE: f64 = 3.0;
 /// Of one that a single answer can empty.
-const SMALL: f64 = 0.4;
+const SMALL: f64 = 0.12;
 /// What one decode step, or a prefill chunk of 64 tokens, of the demo model takes at most, in joules.
 const STEP: f64 = 0.1;
 /// As many tokens as the model's context leaves to an answer.
@@ -112,12 +112,12 @@ fn max_joules_ends_an_answer_and_says_so() {
     let _alone = alone();
     let (_daemon, client) = start(PURSE);
     let mut body = body(4, HUGE);
-    body["wattlm"] = json!({"max_joules": 0.2});
+    body["wattlm"] = json!({"max_joules": 0.1});
     let answer = ask(&client, &body).unwrap();
     assert_eq!(answer["choices"][0]["finish_reason"], "length", "{answer}");
     let energy = &answer["wattlm"]["energy"];
-    assert_eq!(energy["limit"], "max_joules (200.0 mJ) is used up", "{answer}");
-    assert!(energy["joules"].as_f64().unwrap() <= 0.2 + STEP, "{energy}");
+    assert_eq!(energy["limit"], "max_joules (100.0 mJ) is used up", "{answer}");
+    assert!(energy["joules"].as_f64().unwrap() <= 0.1 + STEP, "{energy}");
 }
 
 #[test]
