@@ -38,12 +38,14 @@ pub struct Prior {
     pub core: f64,
     /// Cores of the device, at least 1.
     pub cores: u32,
+    /// `idle` is this device's, not any device's.
+    pub known: bool,
 }
 
 impl Default for Prior {
     /// A small board: a Raspberry Pi 5 idles near 3 W and adds a little over 1 W for each busy core.
     fn default() -> Self {
-        Prior { idle: 3.0, core: 1.2, cores: 4 }
+        Prior { idle: 3.0, core: 1.2, cores: 4, known: false }
     }
 }
 
@@ -127,7 +129,7 @@ impl PowerModel {
     /// One that has seen nothing.
     pub fn new(prior: Prior) -> PowerModel {
         let sane = |v: f64| if v.is_finite() && v > 0.0 { v } else { 0.0 };
-        let prior = Prior { idle: sane(prior.idle), core: sane(prior.core), cores: prior.cores.max(1) };
+        let prior = Prior { idle: sane(prior.idle), core: sane(prior.core), cores: prior.cores.max(1), ..prior };
         PowerModel {
             prior,
             quiet: Mean::default(),
@@ -161,6 +163,9 @@ impl PowerModel {
         if self.quiet.weight >= QUIET_ENOUGH {
             return self.quiet.mean;
         }
+        if self.prior.known {
+            return self.prior.idle.min(self.least);
+        }
         match self.line.fit(f64::from(self.prior.cores)) {
             Some((idle, _)) => idle.min(self.least),
             None => self.prior.idle,
@@ -172,6 +177,9 @@ impl PowerModel {
         if self.quiet.weight >= QUIET_ENOUGH {
             // Never better than half a percent: the baseline drifts while something runs.
             return self.quiet.error().max(0.005 * self.quiet.mean);
+        }
+        if self.prior.known {
+            return 0.05 * self.prior.idle;
         }
         match self.line.fit(f64::from(self.prior.cores)) {
             // An extrapolation.
@@ -207,7 +215,7 @@ impl PowerModel {
     /// What was learned, to begin with next time; `None` while that is too little to rely on.
     pub fn learned(&self) -> Option<Prior> {
         let enough = self.quiet.weight >= QUIET_ENOUGH && self.active.values().any(|m| m.weight >= 1.0);
-        let learned = || Prior { idle: self.idle(), core: self.joules_per_cpu_second(), cores: self.prior.cores };
+        let learned = || Prior { idle: self.idle(), core: self.joules_per_cpu_second(), known: true, ..self.prior };
         enough.then(learned)
     }
 }
@@ -223,7 +231,7 @@ mod tests {
     use super::*;
 
     fn model() -> PowerModel {
-        PowerModel::new(Prior { idle: 10.0, core: 1.0, cores: 2 })
+        PowerModel::new(Prior { idle: 10.0, core: 1.0, cores: 2, known: false })
     }
 
     /// 2 W idle, 2 W for the first core, 2.8 W for the second.
@@ -307,13 +315,26 @@ mod tests {
         near(m.idle(), 3.0, 0.1);
     }
 
+    #[test]
+    fn a_known_idle_draw_holds_until_the_device_is_seen_quiet() {
+        let mut m = PowerModel::new(Prior { idle: 2.0, core: 2.4, cores: 2, known: true });
+        for _ in 0..100 {
+            m.observe(truth(2.0), 2.0, 0.1);
+        }
+        assert_eq!(m.idle(), 2.0);
+        for _ in 0..100 {
+            m.observe(2.5, 0.0, 0.1);
+        }
+        near(m.idle(), 2.5, 0.01);
+    }
+
     proptest! {
         #[test]
         fn nothing_observed_makes_it_negative_or_no_number(
             seen in proptest::collection::vec((any::<f64>(), any::<f64>(), any::<f64>()), 0..50),
             busy in any::<f64>(),
         ) {
-            let mut m = PowerModel::new(Prior { idle: f64::NAN, core: -1.0, cores: 0 });
+            let mut m = PowerModel::new(Prior { idle: f64::NAN, core: -1.0, cores: 0, known: busy > 1.0 });
             for (watts, busy, seconds) in seen {
                 m.observe(watts, busy, seconds);
             }

@@ -116,7 +116,8 @@ fn prior(config: &Config, cores: u32, learned: Option<&Learned>) -> Prior {
         watts => watts.as_f64(),
     };
     let (idle, core) = learned.map_or((Prior::default().idle, Prior::default().core), |l| (l.idle, l.core));
-    Prior { idle: or(config.energy.idle, idle), core: or(config.energy.core, core), cores }
+    let known = learned.is_some() || config.energy.idle > Microwatts::ZERO;
+    Prior { idle: or(config.energy.idle, idle), core: or(config.energy.core, core), cores, known }
 }
 
 /// Where the sensors are, as configured.
@@ -220,9 +221,8 @@ impl Core {
     pub(super) fn sampled(&mut self, sample: Sample) {
         if let Some((info, others)) = sample.info {
             if others {
-                match info.source.as_str() {
-                    "" => log::info!("energy: no sensor; what requests use is estimated"),
-                    source => log::info!("energy: metered by {source}"),
+                if info.source.is_empty() {
+                    log::info!("energy: no sensor; what requests use is estimated");
                 }
                 if !self.metering.info.source.is_empty() {
                     // What one sensor sees of an idle device says nothing of what another does.

@@ -25,7 +25,7 @@ struct Device {
 
 impl Device {
     fn new() -> Device {
-        let prior = Prior { idle: 5.0, core: 1.0, cores: 4 };
+        let prior = Prior { idle: 5.0, core: 1.0, cores: 4, known: false };
         let mut device = Device {
             ledger: Ledger::new(PowerModel::new(prior)),
             now: Time::ZERO + MS,
@@ -249,7 +249,7 @@ fn an_outage_is_estimated_and_what_the_counter_says_afterwards_is_believed() {
 #[test]
 fn with_no_sensor_everything_is_estimated() {
     let mut device = Device::new();
-    device.ledger = Ledger::new(PowerModel::new(Prior { idle: 1.0, core: 3.0, cores: 2 }));
+    device.ledger = Ledger::new(PowerModel::new(Prior { idle: 1.0, core: 3.0, cores: 2, known: false }));
     let blind = |device: &mut Device| {
         let reading = Reading { total: None, ..device.reading() };
         device.ledger.sampled(reading, device.cpu.clone());
