@@ -12,7 +12,7 @@ MODELS     ?= $(wildcard models/demo/wattlm-demo-*.gguf)
 INSTALL_ENV = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' SYSCONFDIR='$(SYSCONFDIR)' BUILD_DIR='$(BUILD_DIR)' MODELS='$(MODELS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint check-units bench bench-energy install uninstall clean
+.PHONY: help setup build client install-client demo test lint check-units bench bench-energy install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 21
@@ -22,6 +22,9 @@ setup: ## install what is missing through apt (as root or with sudo), or say wha
 
 build: setup ## build wattlmd, wattlm and llama.cpp's modules into target/release
 	scripts/cargo build --release --locked
+
+client: ## build the C library alone, as a client of the socket, into target/client/release
+	scripts/cargo build --release --locked --lib --no-default-features --features capi --target-dir target/client
 
 demo: build ## start a private daemon, ask the demo model through wattlm and curl, stop it
 	@scripts/demo
@@ -43,6 +46,9 @@ bench-energy: build ## measure the energy account against a plant; BENCH_ENERGY=
 
 install: ## install what `make build` built; DESTDIR, PREFIX (/usr/local), SYSCONFDIR, MODELS
 	@$(INSTALL_ENV) scripts/install
+
+install-client: ## install what `make client` built: library, headers, pkg-config and CMake files
+	@$(INSTALL_ENV) BUILD_DIR='target/client/release' scripts/install --client
 
 uninstall: ## remove what `make install` installed; configuration and state stay
 	@$(INSTALL_ENV) scripts/install --remove

@@ -9,6 +9,8 @@ use std::{env, fs, io};
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    // Of the C library alone. A program linked with it asks the loader for this name.
+    println!("cargo:rustc-cdylib-link-arg=-Wl,-soname,libwattlm.so.0");
     if env::var_os("CARGO_FEATURE_ENGINE").is_none() {
         return;
     }

@@ -102,6 +102,8 @@ codes! {
     ConnectionLost = 501, "connection_lost", 503, "connection_error";
     /// The other side does not speak this protocol.
     Protocol = 502, "protocol", 502, "connection_error";
+    /// The process has forked since the handle was opened: a child opens its own.
+    Forked = 503, "forked", 500, "connection_error";
 }
 
 impl Code {

@@ -2,13 +2,15 @@
 //!
 //! One daemon owns the quantized model for every app on the device. See `docs/architecture.md` for the floors of
 //! the house; a module uses only the modules of the floors below it. From top to bottom: [`cli`] · [`server`] ·
-//! [`client`] · [`service`] · [`worker`] · `engine` · [`sched`] · [`energy`],
+//! `capi`, [`client`] · [`service`] · [`worker`] · `engine` · [`sched`] · [`energy`],
 //! [`signals`], [`models`] · [`config`] · [`lane`] ·
 //! [`units`], [`clock`], [`error`].
 
 /// This crate's version, as in `Cargo.toml`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+#[cfg(feature = "capi")]
+pub mod capi;
 pub mod clock;
 #[cfg(all(feature = "daemon", feature = "engine"))]
 pub mod daemon;

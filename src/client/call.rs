@@ -153,6 +153,16 @@ impl Loading {
 }
 
 impl Client {
+    /// Streams a chat's or a completion's answer without waiting for it to begin: a refusal comes from
+    /// [`Stream::next`]. `body` is OpenAI's request with `"stream": true`.
+    ///
+    /// # Errors
+    /// Those of [`Client::start`].
+    pub fn start_stream(&self, target: &str, body: &str) -> Result<Stream> {
+        let response = self.start("POST", target, Some(body), &[])?;
+        Ok(Stream { events: Events::new(response), last: Final::default(), over: false })
+    }
+
     /// Streams a chat's answer. `body` is OpenAI's request; streaming with usage is set here.
     ///
     /// # Errors

@@ -5,14 +5,16 @@
 //! What always holds: heads, chunk lines and whole bodies are bounded; a body that ends early is an error and never a
 //! short answer.
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Read};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use nix::sys::socket::{send as send_bytes, MsgFlags};
 use serde_json::Value;
 
 use crate::error::{Code, Error, Result};
@@ -57,12 +59,20 @@ enum Framing {
 /// An answer whose body is still to be read.
 #[derive(Debug)]
 pub struct Response {
-    /// The HTTP status.
+    /// The HTTP status; 0 as long as the head has not come.
     pub status: u16,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     stream: Arc<UnixStream>,
     silence: Option<Duration>,
+    /// When the other side last gave a sign of life.
+    heard: Instant,
+    /// Why not all of the request could be sent, where it could not.
+    unsent: Option<Error>,
+    /// An answer to `HEAD`: its body's length is that of another one.
+    head_only: bool,
+    /// What is read of a body that is wanted as a whole.
+    whole: Vec<u8>,
     buffer: Vec<u8>,
     at: usize,
     framing: Framing,
@@ -77,41 +87,42 @@ pub(super) fn check(method: &str, target: &str, headers: &[(&str, &str)]) -> Res
     Ok(())
 }
 
-pub(super) fn send(
+/// Sends a request and does not wait for its answer.
+pub(super) fn start(
     stream: UnixStream,
     silence: Option<Duration>,
     method: &str,
     target: &str,
-    body: Option<&Value>,
+    body: Option<&str>,
     headers: &[(&str, &str)],
-) -> Result<Response> {
+) -> Response {
     let mut out = format!("{method} {target} HTTP/1.1\r\nhost: wattlm\r\nconnection: close\r\n");
     for (name, value) in headers {
         out += &format!("{name}: {value}\r\n");
     }
-    let body = body.map(Value::to_string).unwrap_or_default();
+    let body = body.unwrap_or_default();
     if !body.is_empty() || method == "POST" {
         out += &format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len());
     }
     out += "\r\n";
-    out += &body;
+    out += body;
 
     let mut response = Response {
         status: 0,
         headers: Vec::new(),
         stream: Arc::new(stream),
         silence,
+        heard: Instant::now(),
+        unsent: None,
+        head_only: method == "HEAD",
+        whole: Vec::new(),
         buffer: Vec::new(),
         at: 0,
         framing: Framing::Done,
     };
     // A daemon that refuses early closes before it has read everything; its answer says why.
-    let written = response.write(out.as_bytes());
-    match (response.read_head(method == "HEAD"), written) {
-        (Ok(()), _) => Ok(response),
-        (Err(_), Err(e)) => Err(e),
-        (Err(e), Ok(())) => Err(e),
-    }
+    response.unsent = response.write(out.as_bytes()).err();
+    response
 }
 
 impl Response {
@@ -135,26 +146,42 @@ impl Response {
         self.stream.as_fd()
     }
 
+    /// Waits for the head of a success, until `until` at most where that is given; `false` where it was not there by
+    /// then. To be called again until it is `true`; the body is read after that.
+    ///
+    /// # Errors
+    /// The daemon's error; `connection_lost`, `protocol`, `request_timeout`.
+    pub fn ready(&mut self, until: Option<Instant>) -> Result<bool> {
+        let result = self.read_head(until).and_then(|()| match self.status {
+            200..=299 => Ok(()),
+            _ => Err(self.read_error(until)?),
+        });
+        match result {
+            Ok(()) => Ok(true),
+            Err(e) if out_of_time(&e, until) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Turns an error status into the error it carries.
     ///
     /// # Errors
     /// The daemon's error.
     pub fn ok(mut self) -> Result<Response> {
-        if (200..300).contains(&self.status) {
-            return Ok(self);
-        }
-        let retry = self.header("retry-after").and_then(|v| v.parse().ok()).map(Duration::from_secs);
-        let status = self.status;
-        let whole = self.read_whole()?;
-        let mut error =
-            serde_json::from_slice::<Value>(&whole).ok().and_then(|v| wire_error(&v)).unwrap_or_else(|| {
-                Error::new(
-                    Code::Protocol,
-                    format!("the other side answers {status} without saying why; is it wattlmd?"),
-                )
-            });
-        error.retry_after = retry;
-        Err(error)
+        self.ready(None)?;
+        Ok(self)
+    }
+
+    /// The error in the body. What is read when the time is over is kept.
+    fn read_error(&mut self, until: Option<Instant>) -> Result<Error> {
+        self.read_on(until)?;
+        let said = serde_json::from_slice::<Value>(&self.whole).ok().and_then(|v| wire_error(&v));
+        let mut error = said.unwrap_or_else(|| {
+            let status = self.status;
+            Error::new(Code::Protocol, format!("the other side answers {status} without saying why; is it wattlmd?"))
+        });
+        error.retry_after = self.header("retry-after").and_then(|v| v.parse().ok()).map(Duration::from_secs);
+        Ok(error)
     }
 
     /// Reads the body as JSON.
@@ -176,15 +203,36 @@ impl Response {
         String::from_utf8(ok.read_whole()?).map_err(|_| protocol("its answer is not UTF-8"))
     }
 
-    fn read_whole(&mut self) -> Result<Vec<u8>> {
-        let mut whole = Vec::new();
-        while let Some(part) = self.next(None)? {
-            if whole.len() + part.len() > MAX_WHOLE {
+    /// Reads the body of a success as text, until `until` at most; `None` where it was not complete by then. What was
+    /// read is kept.
+    ///
+    /// # Errors
+    /// As [`Response::text`].
+    pub fn text_until(&mut self, until: Option<Instant>) -> Result<Option<String>> {
+        match self.read_on(until) {
+            Ok(()) => {
+                let whole = std::mem::take(&mut self.whole);
+                String::from_utf8(whole).map(Some).map_err(|_| protocol("its answer is not UTF-8"))
+            }
+            Err(e) if out_of_time(&e, until) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Reads the rest of the body to what has been read of it.
+    fn read_on(&mut self, until: Option<Instant>) -> Result<()> {
+        while let Some(part) = self.next(until)? {
+            if self.whole.len() + part.len() > MAX_WHOLE {
                 return Err(protocol("its answer is too long"));
             }
-            whole.extend_from_slice(&part);
+            self.whole.extend_from_slice(&part);
         }
-        Ok(whole)
+        Ok(())
+    }
+
+    fn read_whole(&mut self) -> Result<Vec<u8>> {
+        self.read_on(None)?;
+        Ok(std::mem::take(&mut self.whole))
     }
 
     /// The next bytes of the body; `None` at its end. Waits until `until` at most, where that is given, and fails
@@ -264,7 +312,7 @@ impl Response {
     fn fill(&mut self, until: Option<Instant>) -> Result<bool> {
         self.buffer.drain(..self.at);
         self.at = 0;
-        let silence = self.silence.map(|s| Instant::now() + s);
+        let silence = self.silence.map(|s| self.heard + s);
         let old = self.buffer.len();
         self.buffer.resize(old + READ, 0);
         let result = loop {
@@ -280,15 +328,17 @@ impl Response {
             }
         };
         self.buffer.truncate(old + result.as_ref().copied().unwrap_or(0));
+        self.heard = if result.is_ok() { Instant::now() } else { self.heard };
         result.map(|n| n > 0)
     }
 
     fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
-            match (&*self.stream).write(bytes) {
+            // A library must not raise SIGPIPE in a program that has not asked for it.
+            match send_bytes(self.stream.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
                 Ok(n) => bytes = &bytes[n..],
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => {
                     wait(&self.stream, PollFlags::POLLOUT, self.silence.map(|s| Instant::now() + s))?;
                 }
                 Err(_) => return Err(lost()),
@@ -297,7 +347,19 @@ impl Response {
         Ok(())
     }
 
-    fn read_head(&mut self, head_only: bool) -> Result<()> {
+    /// Reads the head, unless it is read already.
+    pub(super) fn read_head(&mut self, until: Option<Instant>) -> Result<()> {
+        if self.status != 0 {
+            return Ok(());
+        }
+        match self.parse_head(until) {
+            // Where the request did not even get there, that is the reason.
+            Err(e) if !out_of_time(&e, until) => Err(self.unsent.take().unwrap_or(e)),
+            other => other,
+        }
+    }
+
+    fn parse_head(&mut self, until: Option<Instant>) -> Result<()> {
         loop {
             let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
             let mut parsed = httparse::Response::new(&mut slots);
@@ -317,14 +379,14 @@ impl Response {
                     self.headers = headers.collect();
                     self.status = status;
                     self.at += n;
-                    self.framing = if head_only || status == 204 { Framing::Done } else { self.framing()? };
+                    self.framing = if self.head_only || status == 204 { Framing::Done } else { self.framing()? };
                     return Ok(());
                 }
                 Ok(httparse::Status::Partial) if buffered.len() < MAX_HEAD => {}
                 Ok(httparse::Status::Partial) => return Err(protocol("its answer's head is too long")),
                 Err(e) => return Err(protocol(&format!("its answer is no HTTP ({e})"))),
             }
-            if !self.fill(None)? {
+            if !self.fill(until)? {
                 return Err(lost());
             }
         }
@@ -342,6 +404,11 @@ impl Response {
             Some(n) => n.parse().map(Framing::Length).map_err(|_| protocol("its answer's length is malformed")),
         }
     }
+}
+
+/// Whether this error says no more than that the time given is over: what it was given for may go on.
+pub(super) fn out_of_time(e: &Error, until: Option<Instant>) -> bool {
+    e.code == Code::RequestTimeout && until.is_some_and(|t| Instant::now() >= t)
 }
 
 fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
@@ -364,7 +431,7 @@ fn wait(stream: &UnixStream, what: PollFlags, until: Option<Instant>) -> Result<
             Ok(_) if until.is_some_and(|t| Instant::now() >= t) => {
                 return Err(Error::new(Code::RequestTimeout, "the daemon was silent for too long; is it overloaded?"));
             }
-            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Ok(_) | Err(Errno::EINTR) => {}
             Err(e) => return Err(Error::new(Code::Internal, format!("cannot wait for the daemon: {e}"))),
         }
     }

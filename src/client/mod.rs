@@ -9,6 +9,7 @@
 //! wait ends after the silence that was set; every failure is an [`Error`] with one of our codes.
 
 mod call;
+mod dial;
 mod http;
 mod sse;
 
@@ -19,9 +20,9 @@ pub use call::{Delta, Final, LoadProgress, Loading, Stream};
 pub use http::{Canceller, Response};
 pub use sse::{Events, Item};
 
-use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -32,11 +33,26 @@ use crate::error::{Code, Error, Result};
 /// that is not streamed is silent until it is complete.
 const SILENCE: Duration = Duration::from_secs(600);
 
+/// Makes a connection to a service that is reached in some other way than by a socket's path.
+pub type DialFn = Arc<dyn Fn() -> Result<UnixStream> + Send + Sync>;
+
+#[derive(Clone)]
+enum To {
+    Path(PathBuf),
+    Other(DialFn),
+}
+
 /// A daemon.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Client {
-    path: PathBuf,
+    to: To,
     silence: Option<Duration>,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client").field("path", &self.path()).field("silence", &self.silence).finish_non_exhaustive()
+    }
 }
 
 impl Client {
@@ -45,14 +61,35 @@ impl Client {
     /// # Errors
     /// `no_daemon` with a message that says how to start one; `forbidden` if the socket may not be opened.
     pub fn connect(path: impl AsRef<Path>) -> Result<Client> {
-        let client = Client { path: path.as_ref().to_owned(), silence: Some(SILENCE) };
-        client.dial()?;
+        let client = Client::at(path);
+        client.reach()?;
         Ok(client)
     }
 
-    /// The socket's path.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Finds out whether it can be reached.
+    ///
+    /// # Errors
+    /// `no_daemon`, `forbidden`, `too_many_connections`.
+    pub fn reach(&self) -> Result<()> {
+        self.dial().map(drop)
+    }
+
+    /// The daemon at `path`, whether or not it is there yet.
+    pub fn at(path: impl AsRef<Path>) -> Client {
+        Client { to: To::Path(path.as_ref().to_owned()), silence: Some(SILENCE) }
+    }
+
+    /// A service that this reaches.
+    pub fn through(dial: DialFn) -> Client {
+        Client { to: To::Other(dial), silence: Some(SILENCE) }
+    }
+
+    /// The socket's path, where it is reached by one.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.to {
+            To::Path(path) => Some(path),
+            To::Other(_) => None,
+        }
     }
 
     /// The longest time without a byte from the daemon, 10 minutes unless set; `None` waits for ever.
@@ -79,8 +116,19 @@ impl Client {
         body: Option<&Value>,
         headers: &[(&str, &str)],
     ) -> Result<Response> {
+        let body = body.map(Value::to_string);
+        let mut response = self.start(method, target, body.as_deref(), headers)?;
+        response.read_head(None)?;
+        Ok(response)
+    }
+
+    /// Sends a request and does not wait for its answer: [`Response::ready`] does. `body` is JSON.
+    ///
+    /// # Errors
+    /// `no_daemon`; `invalid_request` for a header or target that would break the request.
+    pub fn start(&self, method: &str, target: &str, body: Option<&str>, headers: &[(&str, &str)]) -> Result<Response> {
         http::check(method, target, headers)?;
-        http::send(self.dial()?, self.silence, method, target, body, headers)
+        Ok(http::start(self.dial()?, self.silence, method, target, body, headers))
     }
 
     /// `GET` or `POST` that answers with a JSON object.
@@ -92,18 +140,10 @@ impl Client {
     }
 
     fn dial(&self) -> Result<UnixStream> {
-        let path = self.path.display();
-        let stream = UnixStream::connect(&self.path).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => Error::new(
-                Code::NoDaemon,
-                format!("no daemon listens on {path}; start one with 'systemctl start wattlm' or 'wattlmd', or name its socket"),
-            ),
-            io::ErrorKind::PermissionDenied => Error::new(
-                Code::Forbidden,
-                format!("you may not open {path}; join its group ('ls -l {path}' names it) and log in again"),
-            ),
-            _ => Error::new(Code::NoDaemon, format!("cannot connect to {path}: {e}")),
-        })?;
+        let stream = match &self.to {
+            To::Path(path) => dial::connect(path)?,
+            To::Other(dial) => dial()?,
+        };
         // Waiting is done by poll with a limit; nothing ever blocks in a read or write.
         stream.set_nonblocking(true).map_err(|e| Error::new(Code::Internal, e.to_string()))?;
         Ok(stream)

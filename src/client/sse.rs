@@ -4,8 +4,8 @@
 
 use std::time::Instant;
 
-use super::http::{lost, protocol, Response};
-use crate::error::{Code, Result};
+use super::http::{lost, out_of_time, protocol, Response};
+use crate::error::Result;
 
 /// One event's lines. The daemon's largest carries a whole write buffer of text, escaped.
 const MAX_EVENT: usize = 1 << 20;
@@ -45,8 +45,12 @@ impl Events {
     /// The next event or comment. Waits until `until`, or as long as the client's silence allows.
     ///
     /// # Errors
-    /// `connection_lost`, `protocol`, `request_timeout` (the silence, not `until`).
+    /// What the daemon answers instead of events; `connection_lost`, `protocol`, `request_timeout` (the silence, not
+    /// `until`).
     pub fn next(&mut self, until: Option<Instant>) -> Result<Item> {
+        if !self.response.ready(until)? {
+            return Ok(Item::Nothing);
+        }
         loop {
             if let Some(item) = self.buffered_item()? {
                 return Ok(item);
@@ -55,9 +59,7 @@ impl Events {
                 Ok(Some(part)) => self.pending.extend_from_slice(&part),
                 Ok(None) if self.pending.is_empty() && self.data.is_none() => return Ok(Item::End),
                 Ok(None) => return Err(lost()),
-                Err(e) if e.code == Code::RequestTimeout && until.is_some_and(|t| Instant::now() >= t) => {
-                    return Ok(Item::Nothing);
-                }
+                Err(e) if out_of_time(&e, until) => return Ok(Item::Nothing),
                 Err(e) => return Err(e),
             }
         }

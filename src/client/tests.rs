@@ -176,3 +176,56 @@ fn requests_cannot_be_split() {
         assert_eq!(e.code, Code::InvalidRequest, "{target:?}");
     }
 }
+
+#[test]
+fn a_head_that_is_late_is_waited_for_in_pieces() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = UnixListener::bind(dir.path().join("s")).unwrap();
+    let client = Client::at(dir.path().join("s"));
+    let mut stream = client.start_stream("/v1/x", "{}").unwrap();
+    assert_eq!(stream.next(Some(Instant::now())).unwrap(), Delta::Nothing);
+    let (mut daemon, _) = listener.accept().unwrap();
+    let says = |daemon: &mut std::os::unix::net::UnixStream, text: &str| daemon.write_all(text.as_bytes()).unwrap();
+    says(&mut daemon, "HTTP/1.1 503 Service Unavailable\r\nretry-after: 3\r\ncontent-le");
+    assert_eq!(stream.next(Some(Instant::now())).unwrap(), Delta::Nothing);
+    says(&mut daemon, "ngth: 53\r\n\r\n{\"error\":{\"code\":\"queue_full\"");
+    assert_eq!(stream.next(Some(Instant::now())).unwrap(), Delta::Nothing);
+    says(&mut daemon, ",\"message\":\"many wait\"}}");
+    let e = stream.next(Some(Instant::now() + Duration::from_secs(60))).unwrap_err();
+    assert_eq!(
+        (e.code, e.message.as_str(), e.retry_after),
+        (Code::QueueFull, "many wait", Some(Duration::from_secs(3)))
+    );
+}
+
+#[test]
+fn silence_is_counted_over_many_short_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let _listener = UnixListener::bind(dir.path().join("s")).unwrap();
+    let mut client = Client::at(dir.path().join("s"));
+    client.set_silence(Some(Duration::from_millis(50)));
+    let mut stream = client.start_stream("/v1/x", "{}").unwrap();
+    let begun = Instant::now();
+    let e = loop {
+        match stream.next(Some(Instant::now() + Duration::from_millis(5))) {
+            Ok(delta) => assert_eq!(delta, Delta::Nothing),
+            Err(e) => break e,
+        }
+        assert!(begun.elapsed() < Duration::from_secs(60));
+    };
+    assert_eq!(e.code, Code::RequestTimeout);
+}
+
+#[test]
+fn a_daemon_that_takes_no_connections_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    nix::sys::socket::listen(&listener, nix::sys::socket::Backlog::new(0).unwrap()).unwrap();
+    let client = Client::at(&path);
+    // The one place there is.
+    let _first = client.dial().unwrap();
+    let e = client.reach().unwrap_err();
+    assert_eq!(e.code, Code::TooManyConnections, "{e}");
+    assert!(e.retry_after.is_some());
+}

@@ -51,6 +51,11 @@ impl Env {
         Env::new(nix::unistd::geteuid().is_root(), std::env::current_exe().ok(), vars)
     }
 
+    /// This process's, for a library of it that lies at `file`: models and modules are looked for beside that.
+    pub fn of_library(file: PathBuf) -> Env {
+        Env { exe: Some(file), ..Env::current() }
+    }
+
     /// The device's service as packages install it: root, nothing in the environment.
     pub fn system() -> Env {
         Env { root: true, ..Env::default() }

@@ -12,6 +12,7 @@ mod weights;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -398,6 +399,19 @@ pub trait Lane: Send {
     fn kill(&self, why: Gone);
     /// The process, where it is one.
     fn pid(&self) -> Option<u32>;
+    /// Where its CPU time can be read.
+    fn cpu(&self) -> Option<CpuClock> {
+        self.pid().and_then(|pid| i32::try_from(pid).ok()).map(CpuClock::Process)
+    }
+}
+
+/// What counts a lane's CPU time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CpuClock {
+    /// A process of its own.
+    Process(i32),
+    /// This process, less what it had used when the lane began. Whatever else runs in it counts as the lane's.
+    Inside(Duration),
 }
 
 /// Brings lanes up.

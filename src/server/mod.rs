@@ -26,11 +26,11 @@ mod tests;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::future::Future;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::rc::Rc;
 use std::time::Duration;
 
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinSet, LocalSet};
 
 pub use listen::{bind, from_systemd, Unlink, MAX_PATH};
@@ -188,28 +188,75 @@ pub fn run<B: Backend>(
     config: watch::Receiver<ServerConfig>,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
+    run_at(Entrance::Listener(listener), backend, config, shutdown)
+}
+
+/// Where connections come from.
+pub enum Entrance {
+    /// A listening socket.
+    Listener(UnixListener),
+    /// Somebody in this process hands them over. When nobody is left to do so, those that are there are served on.
+    Handed(mpsc::UnboundedReceiver<UnixStream>),
+}
+
+/// As [`run`], for connections from anywhere.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_at<B: Backend>(
+    entrance: Entrance,
+    backend: B,
+    config: watch::Receiver<ServerConfig>,
+    shutdown: impl Future<Output = ()>,
+) -> std::io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     let (stage, stage_seen) = watch::channel(Stage::Serving);
     let shared = Rc::new(Shared { backend, config, stage: stage_seen, counts: RefCell::default() });
-    LocalSet::new().block_on(&runtime, serve(listener, shared, stage, shutdown))
+    LocalSet::new().block_on(&runtime, serve(entrance, shared, stage, shutdown))
+}
+
+/// An [`Entrance`] that can be waited at.
+enum Door {
+    Listener(tokio::net::UnixListener),
+    Handed(mpsc::UnboundedReceiver<UnixStream>),
+}
+
+impl Door {
+    async fn accept(&mut self) -> std::io::Result<tokio::net::UnixStream> {
+        match self {
+            Door::Listener(listener) => listener.accept().await.map(|(stream, _)| stream),
+            Door::Handed(streams) => match streams.recv().await {
+                Some(stream) => {
+                    stream.set_nonblocking(true)?;
+                    tokio::net::UnixStream::from_std(stream)
+                }
+                None => std::future::pending().await,
+            },
+        }
+    }
 }
 
 async fn serve<B: Backend>(
-    listener: UnixListener,
+    entrance: Entrance,
     shared: Rc<Shared<B>>,
     stage: watch::Sender<Stage>,
     shutdown: impl Future<Output = ()>,
 ) -> std::io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = tokio::net::UnixListener::from_std(listener)?;
+    let mut door = match entrance {
+        Entrance::Listener(listener) => {
+            listener.set_nonblocking(true)?;
+            Door::Listener(tokio::net::UnixListener::from_std(listener)?)
+        }
+        Entrance::Handed(streams) => Door::Handed(streams),
+    };
     let mut connections = JoinSet::new();
     let mut shutdown = std::pin::pin!(shutdown);
     let mut complained = false;
     loop {
         tokio::select! {
             () = &mut shutdown => break,
-            accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
+            accepted = door.accept() => match accepted {
+                Ok(stream) => {
                     complained = false;
                     conn::admit(&shared, stream, &mut connections);
                 }
@@ -227,7 +274,7 @@ async fn serve<B: Backend>(
             Some(ended) = connections.join_next() => report(ended),
         }
     }
-    drop(listener);
+    drop(door);
     let patience = shared.config.borrow().shutdown_time;
     let drain = async {
         while let Some(ended) = connections.join_next().await {

@@ -246,7 +246,7 @@ impl Core {
                 self.metering.ledger.loading(lane, waiting.map(|r| r.id).min());
                 let tx = self.tx.clone();
                 let verify = self.catalog.verify(variant);
-                let thread = std::thread::Builder::new().name("verify".into()).spawn(move || {
+                let thread = super::helpers::spawn(std::thread::Builder::new().name("verify".into()), move || {
                     // Fails only after the service has ended.
                     let _ = tx.send(Msg::Verified(lane, verify()));
                 });

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::error::{Code, Error};
-use crate::lane::{FromLane, Gone, Lane, LaneId, LaneInfo, RequestId};
+use crate::lane::{CpuClock, FromLane, Gone, Lane, LaneId, LaneInfo, RequestId};
 use crate::models::fit::Need;
 use crate::sched::VariantId;
 use crate::service::api::Sink;
@@ -158,9 +158,9 @@ impl LaneSlot {
         self.backlog.end();
     }
 
-    /// The worker's process.
-    pub fn pid(&self) -> Option<u32> {
-        self.lane.as_ref()?.pid()
+    /// Where its CPU time can be read.
+    pub fn cpu(&self) -> Option<CpuClock> {
+        self.lane.as_ref()?.cpu()
     }
 
     /// It loads, or answers somebody.

@@ -67,7 +67,7 @@ impl Learned {
             }
         };
         // Waiting for a disk is not the service's business.
-        let _ = std::thread::Builder::new().name("remember".into()).spawn(write);
+        let _ = super::helpers::spawn(std::thread::Builder::new().name("remember".into()), write);
     }
 }
 

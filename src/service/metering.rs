@@ -129,7 +129,7 @@ impl Core {
     /// Tells the sampler what there is to look at. Cheap where nothing changed.
     pub(super) fn look(&mut self) {
         let Some(sampler) = &self.metering.sampler else { return };
-        let lanes = self.lanes.by_id.iter().filter_map(|(id, slot)| Some((*id, i32::try_from(slot.pid()?).ok()?)));
+        let lanes = self.lanes.by_id.iter().filter_map(|(id, slot)| Some((*id, slot.cpu()?)));
         let busy = !self.metering.idle() || self.lanes.by_id.values().any(|slot| slot.works());
         sampler.set(lanes.collect(), busy, self.sched.wants_signals());
     }
@@ -143,8 +143,7 @@ impl Core {
     }
 
     fn worker_cpu(&self, id: LaneId) -> Option<Duration> {
-        let pid = self.lanes.by_id.get(&id)?.pid()?;
-        cpu_of(i32::try_from(pid).ok()?)
+        cpu_of(self.lanes.by_id.get(&id)?.cpu()?)
     }
 
     /// A lane made a step.

@@ -16,6 +16,7 @@ mod catalog;
 mod clients;
 mod core;
 mod cpu;
+mod helpers;
 mod lanes;
 mod learned;
 mod metering;
@@ -154,6 +155,7 @@ pub fn list_models(config: Config) -> Vec<ModelInfo> {
 pub struct Service {
     handle: Handle,
     thread: JoinHandle<()>,
+    helpers: Arc<helpers::Helpers>,
 }
 
 impl Service {
@@ -167,10 +169,13 @@ impl Service {
         // late DELETE means one request.
         let next_id = Arc::new(AtomicU64::new(crate::clock::unix_seconds() << 20));
         let handle = Handle { tx: tx.clone(), next_id };
-        let thread = thread::Builder::new()
-            .name("service".into())
-            .spawn(move || core::Core::new(config, factory, tx).run(&rx))?;
-        Ok(Service { handle, thread })
+        let helpers = Arc::new(helpers::Helpers::default());
+        let theirs = Arc::clone(&helpers);
+        let thread = thread::Builder::new().name("service".into()).spawn(move || {
+            helpers::enter(theirs);
+            core::Core::new(config, factory, tx).run(&rx);
+        })?;
+        Ok(Service { handle, thread, helpers })
     }
 
     /// A way to reach it.
@@ -182,5 +187,13 @@ impl Service {
     pub fn join(self) -> bool {
         drop(self.handle);
         self.thread.join().is_ok()
+    }
+
+    /// As [`Service::join`], and until the threads that it had for slow things have ended, for which it waits at most
+    /// this long more. Returns `false` if its thread panicked, or if some of them hang.
+    pub fn join_all(self, limit: Duration) -> bool {
+        let helpers = Arc::clone(&self.helpers);
+        let clean = self.join();
+        helpers.join(limit) && clean
     }
 }

@@ -198,7 +198,9 @@ impl Purses {
                 if now.boot_ns.saturating_sub(self.flushed) >= FLUSH_NS {
                     self.flushed = now.boot_ns;
                     // Where there is no thread for it, the kernel flushes by itself some time.
-                    let _ = std::thread::Builder::new().name("flush".into()).spawn(move || file.sync_all());
+                    let _ = super::helpers::spawn(std::thread::Builder::new().name("flush".into()), move || {
+                        let _ = file.sync_all();
+                    });
                 }
             }
             Err(e) if !self.failing => {

@@ -19,12 +19,12 @@ use nix::time::{clock_getcpuclockid, clock_gettime, ClockId};
 use nix::unistd::Pid;
 use parking_lot::{Condvar, Mutex};
 
-use super::Msg;
+use super::{helpers, Msg};
 use crate::clock::Monotonic;
 use crate::config;
 use crate::energy::ledger::CpuUse;
 use crate::energy::meter::{Meter, MeterInfo, Reading};
-use crate::lane::LaneId;
+use crate::lane::{CpuClock, LaneId};
 use crate::signals::{self, Signals};
 
 /// How long it goes on after the service has become idle, and after it started.
@@ -58,7 +58,7 @@ pub(super) struct Sample {
 #[derive(Debug, Default, PartialEq)]
 struct Wish {
     /// The workers, by lane.
-    lanes: Vec<(LaneId, i32)>,
+    lanes: Vec<(LaneId, CpuClock)>,
     busy: bool,
     /// Somebody waits for the battery or the temperature to change.
     watch: bool,
@@ -89,12 +89,12 @@ impl Sampler {
             Arc::new((Mutex::new(Wish { interval, reopen: Some(sensors), ..Wish::default() }), Condvar::new()));
         let theirs = Arc::clone(&shared);
         let body = move || run(&theirs, clock, &tx);
-        thread::Builder::new().name("meter".into()).stack_size(STACK).spawn(body)?;
+        helpers::spawn(thread::Builder::new().name("meter".into()).stack_size(STACK), body)?;
         Ok(Sampler { shared })
     }
 
     /// Which workers there are, whether any has something to do, and whether signals are waited for.
-    pub fn set(&self, lanes: Vec<(LaneId, i32)>, busy: bool, watch: bool) {
+    pub fn set(&self, lanes: Vec<(LaneId, CpuClock)>, busy: bool, watch: bool) {
         let mut wish = self.shared.0.lock();
         if wish.lanes != lanes || wish.busy != busy || wish.watch != watch {
             (wish.lanes, wish.busy, wish.watch) = (lanes, busy, watch);
@@ -136,6 +136,8 @@ struct Senses {
     machine: Machine,
     told: Option<MeterInfo>,
     looked: Option<Instant>,
+    /// Lanes run in this process, or have done so.
+    inside: bool,
 }
 
 fn run(shared: &(Mutex<Wish>, Condvar), clock: Monotonic, tx: &Sender<Msg>) {
@@ -209,18 +211,32 @@ impl Senses {
             machine: Machine::new(),
             told: None,
             looked: None,
+            inside: false,
         }
     }
 
-    fn look(&mut self, lanes: &[(LaneId, i32)], ticket: u64, resumed: bool, last: bool, clock: Monotonic) -> Sample {
+    fn look(
+        &mut self,
+        lanes: &[(LaneId, CpuClock)],
+        ticket: u64,
+        resumed: bool,
+        last: bool,
+        clock: Monotonic,
+    ) -> Sample {
         let reading = match resumed {
             true => self.meter.resume(clock.now()),
             false => self.meter.read(clock.now()),
         };
+        self.inside |= lanes.iter().any(|(_, clock)| matches!(clock, CpuClock::Inside(_)));
+        let own = match self.inside {
+            // It is counted with the lanes'.
+            true => None,
+            false => cpu_clock(ClockId::CLOCK_PROCESS_CPUTIME_ID),
+        };
         let cpu = CpuUse {
             busy: self.machine.busy(),
-            own: cpu_clock(ClockId::CLOCK_PROCESS_CPUTIME_ID).unwrap_or_default(),
-            lanes: lanes.iter().filter_map(|(id, pid)| Some((*id, cpu_of(*pid)?))).collect(),
+            own: own.unwrap_or_default(),
+            lanes: lanes.iter().filter_map(|(id, clock)| Some((*id, cpu_of(*clock)?))).collect(),
         };
         let info = self.meter.info();
         let epoch = self.epoch.replace(self.meter.epoch());
@@ -238,9 +254,12 @@ impl Senses {
     }
 }
 
-/// CPU time of a process with all its threads; `None` where there is none of this number.
-pub(super) fn cpu_of(pid: i32) -> Option<Duration> {
-    cpu_clock(clock_getcpuclockid(Pid::from_raw(pid)).ok()?)
+/// CPU time of a lane; `None` where its process is gone.
+pub(super) fn cpu_of(clock: CpuClock) -> Option<Duration> {
+    match clock {
+        CpuClock::Process(pid) => cpu_clock(clock_getcpuclockid(Pid::from_raw(pid)).ok()?),
+        CpuClock::Inside(before) => Some(cpu_clock(ClockId::CLOCK_PROCESS_CPUTIME_ID)?.saturating_sub(before)),
+    }
 }
 
 fn cpu_clock(clock: ClockId) -> Option<Duration> {
@@ -306,15 +325,15 @@ mod tests {
     #[test]
     fn work_shows_in_this_process_and_the_machine() {
         let mut machine = Machine::new();
-        let (before, own) = (machine.busy(), cpu_of(std::process::id() as i32).unwrap());
+        let (before, own) = (machine.busy(), cpu_of(CpuClock::Process(std::process::id() as i32)).unwrap());
         let end = Instant::now() + Duration::from_millis(200);
         while Instant::now() < end {
             std::hint::spin_loop();
         }
-        let own = cpu_of(std::process::id() as i32).unwrap() - own;
+        let own = cpu_of(CpuClock::Process(std::process::id() as i32)).unwrap() - own;
         assert!(own >= Duration::from_millis(20), "{own:?}");
         assert!(machine.busy() >= before);
         // More than any kernel gives out.
-        assert_eq!(cpu_of(1 << 23), None);
+        assert_eq!(cpu_of(CpuClock::Process(1 << 23)), None);
     }
 }

@@ -62,6 +62,8 @@ fn set_up(parent: i32, oom_score_adj: i32) -> std::io::Result<UnixStream> {
         log::debug!("close_range: {e}");
     }
     prctl::set_no_new_privs()?;
+    // Before it aborts ggml would start a debugger on us. A service never forks one. There is no other thread yet.
+    std::env::set_var("GGML_NO_BACKTRACE", "1");
     // A core dump would hold other people's prompts.
     setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     // Raising one's own score is always allowed; a kernel without the file has no such score.

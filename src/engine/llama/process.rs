@@ -46,10 +46,6 @@ pub fn listen(log: LogFn, fatal: FatalFn) {
         sinks.fatal = Some(fatal);
         sinks.errors.clear();
     }
-    // On an uncaught C++ exception ggml would start a debugger on us. A service never forks one.
-    if std::env::var_os("GGML_NO_BACKTRACE").is_none() {
-        std::env::set_var("GGML_NO_BACKTRACE", "1");
-    }
     // SAFETY: both callbacks are `extern "C"` functions that live as long as the process and take no user data.
     unsafe {
         sys::llama_log_set(Some(on_log), std::ptr::null_mut());
