@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::api::{request_name, EnergyReceipt, Outcome};
 use super::core::Core;
 use super::cpu::usable_cores;
+use super::lanes::LaneSlot;
 use super::learned::Learned;
 use super::requests::Request;
 use super::sampler::{cpu_of, Sample, Sampler, Sensors};
@@ -23,7 +24,7 @@ use crate::energy::ledger::{Charge, Ledger};
 use crate::energy::meter::MeterInfo;
 use crate::energy::model::{PowerModel, Prior};
 use crate::energy::{coarse, coarse_each, Quality, Scope};
-use crate::lane::{LaneId, RequestId, Step, ToLane, Usage};
+use crate::lane::{CpuClock, LaneId, RequestId, Step, ToLane, Usage};
 use crate::sched::{Event, Progress};
 use crate::units::{Microjoules, Microwatts};
 
@@ -156,7 +157,14 @@ impl Core {
         // A lane that does not count its own CPU time is looked at from outside, which blurs the steps' edges.
         let cpu = match step.cpu_end_us {
             0 => self.worker_cpu(id),
-            us => Some(Duration::from_micros(us)),
+            us => {
+                // In the app's own process the clock began before the lane did.
+                let before = match self.lanes.by_id.get(&id).and_then(LaneSlot::cpu) {
+                    Some(CpuClock::Inside(before)) => before,
+                    _ => Duration::ZERO,
+                };
+                Some(Duration::from_micros(us).saturating_sub(before))
+            }
         };
         if let Some(cpu) = cpu {
             self.metering.ledger.step(id, cpu, &step.parts);
