@@ -283,6 +283,8 @@ fn an_idle_daemon_is_small_and_sleeps() {
             })
             .sum()
     };
+    // After the start it looks for a second at what the device draws.
+    eventually("the meter rests", || daemon.log().contains("the meter rests"));
     let before = switches();
     let begun = Instant::now();
     std::thread::sleep(Duration::from_secs(4));
