@@ -22,20 +22,25 @@
 
 mod account;
 mod draw;
+mod progress;
 mod speeds;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Action, Policy, VariantId};
 use crate::clock::Time;
-use crate::lane::{LaneId, Pace, Step};
+use crate::lane::{LaneId, Pace};
 use crate::units::Microwatts;
 use account::Account;
 use draw::{Draw, Key, Sample};
+use progress::Phase;
+pub use progress::{Progress, Work};
 use speeds::Speeds;
+use threads::Trial;
 
 /// What holds for all lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,75 +58,6 @@ pub(super) struct Bounds {
 impl Default for Bounds {
     fn default() -> Self {
         Bounds { cap: None, policy: Policy::MaxThroughput, threads: 0, duty: 1000 }
-    }
-}
-
-/// What a lane computes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
-    Prefill,
-    Decode,
-}
-
-/// Steps of one kind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Work {
-    /// How many.
-    pub steps: u32,
-    /// Tokens in them.
-    pub tokens: u32,
-    /// How long they took, pauses left out.
-    pub time: Duration,
-}
-
-/// What a lane did since this was last told of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Progress {
-    /// Steps with prompt tokens in them.
-    pub prefill: Work,
-    /// Steps in which all generated.
-    pub decode: Work,
-}
-
-impl Progress {
-    /// Counts a step.
-    pub fn add(&mut self, step: &Step) {
-        let prompts = step.parts.iter().any(|part| part.prefill > 0);
-        let tokens = step.parts.iter().fold(0u32, |n, p| n.saturating_add(p.prefill).saturating_add(p.decode));
-        let work = if prompts { &mut self.prefill } else { &mut self.decode };
-        work.join(&Work { steps: 1, tokens, time: Duration::from_micros(step.us) });
-    }
-
-    fn join(&mut self, other: &Progress) {
-        self.prefill.join(&other.prefill);
-        self.decode.join(&other.decode);
-    }
-
-    fn steps(&self) -> u32 {
-        self.prefill.steps.saturating_add(self.decode.steps)
-    }
-
-    fn seconds(&self) -> f64 {
-        self.prefill.time.as_secs_f64() + self.decode.time.as_secs_f64()
-    }
-
-    fn of(&self, phase: Phase) -> &Work {
-        match phase {
-            Phase::Prefill => &self.prefill,
-            Phase::Decode => &self.decode,
-        }
-    }
-
-    fn phases(&self) -> [(Phase, &Work); 2] {
-        [Phase::Prefill, Phase::Decode].map(|phase| (phase, self.of(phase)))
-    }
-}
-
-impl Work {
-    fn join(&mut self, other: &Work) {
-        self.steps = self.steps.saturating_add(other.steps);
-        self.tokens = self.tokens.saturating_add(other.tokens);
-        self.time = self.time.saturating_add(other.time);
     }
 }
 
@@ -161,12 +97,8 @@ const REPAY: f64 = 1.5;
 const SETTLE: u32 = 2;
 /// Shortest time from which something is learnt, in seconds. It must also hold several steps, see `Pacer::close`.
 const BLOCK: f64 = 0.08;
-/// How long another number of threads is tried, in seconds.
-const TRIAL: f64 = 1.0;
 /// Computing time that decides which work is a lane's main one, in seconds.
 const USUAL: f64 = 3.0;
-/// Another number of threads must be this much better to be taken.
-const BETTER: f64 = 1.02;
 /// A cap that cannot be kept is said to be so after this.
 const UNREACHABLE: Duration = Duration::from_secs(10);
 
@@ -183,8 +115,9 @@ struct Lane {
     /// The same over some seconds, and which kind of work that makes its main one: threads are chosen for that.
     usual_prompts: f64,
     main: Phase,
-    /// Seconds that a step takes.
+    /// Seconds that a step takes on average, and the longest of late.
     step: f64,
+    longest: f64,
 }
 
 impl Lane {
@@ -205,6 +138,8 @@ impl Lane {
         }
         let step = seconds / f64::from(done.steps());
         self.step = if self.step > 0.0 { self.step + 0.3 * (step - self.step) } else { step };
+        let longest = done.phases().map(|(_, work)| work.time.as_secs_f64() / f64::from(work.steps.max(1)));
+        self.longest = longest.into_iter().fold(0.95 * self.longest, f64::max);
         let prompts = done.prefill.time.as_secs_f64() / seconds;
         // Prompts draw more: believed at once.
         self.prompts += if prompts > self.prompts { 1.0 } else { 0.5 } * (prompts - self.prompts);
@@ -234,19 +169,6 @@ impl Block {
     fn restart(&mut self, skip: u32) {
         *self = Block { skip, ..Block::default() };
     }
-}
-
-/// Another number of threads that is tried.
-#[derive(Debug)]
-struct Trial {
-    lane: LaneId,
-    key: Key,
-    /// What it is measured against.
-    home: Key,
-    /// With its work in them, and in all.
-    seconds: f64,
-    wall: f64,
-    steps: u32,
 }
 
 /// See the [module](self).
@@ -359,8 +281,10 @@ impl Pacer {
     fn shares(&self, work: &BTreeMap<LaneId, Progress>, span: f64) -> Vec<(Key, f64)> {
         let mut shares = Vec::new();
         for (lane, work) in work.iter().filter_map(|(id, work)| Some((self.lanes.get(id)?, work))) {
+            // A step that began before the block is counted whole.
+            let span = span.max(work.seconds());
             for (phase, work) in work.phases().into_iter().filter(|(_, work)| work.steps > 0) {
-                shares.push((lane.key(phase), (work.time.as_secs_f64() / span).min(1.0)));
+                shares.push((lane.key(phase), work.time.as_secs_f64() / span));
             }
         }
         shares
@@ -398,10 +322,14 @@ impl Pacer {
         }
         let block = std::mem::take(&mut self.block);
         let shares = self.shares(&block.work, span);
-        let step =
-            |key: &Key| self.lanes.values().find(|lane| lane.variant == key.variant).map_or(0.0, |lane| lane.step);
         let full = |key: &Key| self.draw.watts(*key).unwrap_or(0.0);
-        let mut blur: f64 = shares.iter().map(|(key, _)| 0.4 * step(key) / span * full(key)).sum();
+        // A step is told when it ends: one at either end of the block is counted whole or not at all.
+        let longest = |key: &Key| {
+            let lane = self.lanes.values().find(|lane| lane.variant == key.variant);
+            lane.map_or(0.0, |lane| lane.longest)
+        };
+        let mut blur: f64 =
+            shares.iter().map(|(key, share)| 0.5 * (longest(key) / span).min(1.0) * full(key) * share.max(0.2)).sum();
         let mut seen = shares.clone();
         if let Some(before) = block.before.filter(|_| span < 0.3) {
             for (key, share) in &mut seen {
@@ -421,151 +349,6 @@ impl Pacer {
         self.block.before = Some(shares);
         self.judge(&block.work, span, now);
     }
-}
-
-/// How many threads.
-impl Pacer {
-    fn judge(&mut self, work: &BTreeMap<LaneId, Progress>, span: f64, now: Time) {
-        let choice = self.threads > 1 && (self.policy != Policy::MaxThroughput || self.cap.is_some());
-        if let Some(mut trial) = self.trial.take() {
-            let lane = self.lanes.get(&trial.lane).filter(|lane| lane.main == trial.key.phase);
-            if let Some(lane) = lane.filter(|_| choice) {
-                let steps = work.get(&trial.lane).map_or(0, |work| work.of(trial.key.phase).steps);
-                if steps > 0 {
-                    trial.seconds += span;
-                    trial.steps = trial.steps.saturating_add(steps);
-                }
-                trial.wall += span;
-                let over = trial.wall >= 5.0 * TRIAL && trial.steps == 0
-                    || trial.steps >= 4
-                        && (trial.seconds >= TRIAL
-                            || (trial.seconds >= 0.3 * TRIAL
-                                && self.score(lane, trial.key.threads) < 0.6 * self.score(lane, trial.home.threads)));
-                if !over {
-                    self.trial = Some(trial);
-                    return;
-                }
-                self.speeds.tried(trial.key, now);
-            } else {
-                // It became another work, or nobody wants to know any more.
-                self.set_threads(trial.lane, trial.home.threads);
-                return;
-            }
-        }
-        for id in work.keys() {
-            if !choice {
-                self.set_threads(*id, self.most());
-            } else if self.choose(*id, now) {
-                return;
-            }
-        }
-    }
-
-    /// The number of threads without a reason for fewer.
-    fn most(&self) -> u32 {
-        if self.threads == 0 {
-            u32::MAX
-        } else {
-            self.threads
-        }
-    }
-
-    fn set_threads(&mut self, id: LaneId, threads: u32) {
-        if let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.threads != threads) {
-            lane.threads = threads;
-            self.block.restart(SETTLE);
-        }
-    }
-
-    /// Takes the best number of threads, or tries another. Says whether it changed something.
-    fn choose(&mut self, id: LaneId, now: Time) -> bool {
-        let Some(lane) = self.lanes.get(&id) else { return false };
-        let current = lane.key(lane.main);
-        let key = |threads: u32| Key { threads, ..current };
-        let known: Vec<u32> = self.speeds.known(current.variant, current.phase).map(|(threads, _)| threads).collect();
-        let full = key(self.most());
-        let bound = match (self.leaves(current), self.draw.watts(full)) {
-            (Some(leaves), Some(watts)) => leaves < watts * f64::from(self.duty) / 1000.0,
-            _ => true,
-        };
-        if self.policy == Policy::MaxThroughput && !bound {
-            self.set_threads(id, full.threads);
-            return false;
-        }
-        let best = known.into_iter().map(|n| (self.score(lane, n), n)).max_by(|a, b| a.0.total_cmp(&b.0));
-        let Some((best_score, best)) = best else { return false };
-        if best != current.threads && best_score > BETTER * self.score(lane, current.threads) {
-            self.set_threads(id, best);
-            return true;
-        }
-        if self.speeds.get(current).is_none_or(|speed| speed.seconds < 0.25 * TRIAL) {
-            return false;
-        }
-        let (below, above) = neighbours(current.threads, self.threads);
-        let due = |n: u32| self.speeds.get(key(n)).is_none_or(|speed| speed.not_before <= now);
-        let Some(threads) = [below, above].into_iter().flatten().find(|n| due(*n)) else { return false };
-        self.speeds.retry(key(threads));
-        self.trial = Some(Trial { lane: id, key: key(threads), home: current, seconds: 0.0, wall: 0.0, steps: 0 });
-        self.set_threads(id, threads);
-        true
-    }
-
-    /// What the cap leaves for the lane that works like this (W); `None` without a cap or as long as nothing is known.
-    fn leaves(&self, key: Key) -> Option<f64> {
-        let rest = self.target()? - self.draw.base()?;
-        let all: f64 = self.lanes.values().filter(|lane| lane.busy).filter_map(|lane| self.watts(lane)).sum();
-        let own = self.lanes.values().find(|lane| lane.busy && lane.variant == key.variant);
-        let share = own.and_then(|lane| self.watts(lane)).map_or(1.0, |own| own / all.max(own).max(1e-9));
-        Some(rest.max(0.0) * share)
-    }
-
-    /// What this lane adds at full work, prompts and answers as of late (W).
-    fn watts(&self, lane: &Lane) -> Option<f64> {
-        let prefill = self.draw.watts(lane.key(Phase::Prefill))?;
-        let decode = self.draw.watts(lane.key(Phase::Decode))?;
-        Some(lane.prompts * prefill + (1.0 - lane.prompts) * decode)
-    }
-
-    /// How good so many threads are for this lane's usual mix of prompts and answers; 0 where its main work was not
-    /// measured with them.
-    fn score(&self, lane: &Lane, threads: u32) -> f64 {
-        let key = |phase| Key { variant: lane.variant, threads, phase };
-        if !self.draw.is_known(key(lane.main)) {
-            return 0.0;
-        }
-        // What takes the lane a second as it works now takes `time` with so many threads, and `joules`.
-        let (mut time, mut joules) = (0.0, 0.0);
-        for (phase, part) in [(Phase::Prefill, lane.usual_prompts), (Phase::Decode, 1.0 - lane.usual_prompts)] {
-            let now = self.speeds.get(lane.key(phase));
-            let slower = match (now, self.speeds.get(key(phase))) {
-                (Some(now), Some(then)) => now.rate / then.rate,
-                (_, None) if phase == lane.main => return 0.0,
-                // Prompts are bound by computing, answers by memory.
-                _ if phase == Phase::Prefill => f64::from(lane.threads) / f64::from(threads),
-                _ => 1.0,
-            };
-            time += part * slower;
-            joules += part * slower * self.draw.watts(key(phase)).unwrap_or(0.0);
-        }
-        if !(time > 0.0 && joules > 0.0) {
-            return 0.0;
-        }
-        let most = f64::from(self.duty) / 1000.0;
-        // With nothing left, what is left of it still has to be used best.
-        let duty = self.leaves(lane.key(lane.main)).map_or(most, |leaves| (leaves * time / joules).clamp(1e-3, most));
-        match self.policy {
-            Policy::MaxThroughput => duty / time,
-            Policy::MinEnergy => 1.0 / joules,
-            Policy::Balanced => duty / time / joules,
-        }
-    }
-}
-
-/// The numbers of threads next to `n` that are worth a trial, of 1 to `most`: all up to 4, then about each fourth part.
-fn neighbours(n: u32, most: u32) -> (Option<u32>, Option<u32>) {
-    let few = [1, 2, most / 4, most / 2, most - most / 4, most];
-    let worth = |k: &u32| (1..=most).contains(k) && (most <= 4 || few.contains(k));
-    ((1..n.min(most + 1)).rev().find(worth), (n.saturating_add(1)..=most).find(worth))
 }
 
 /// What lanes are told.
@@ -612,6 +395,7 @@ impl Pacer {
                 usual_prompts: 0.0,
                 main: Phase::Decode,
                 step: 0.0,
+                longest: 0.0,
             });
             if lane.busy != busy {
                 lane.busy = busy;

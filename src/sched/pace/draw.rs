@@ -36,13 +36,15 @@ pub(super) struct Sample<'a> {
 const NOISE: f64 = 0.02;
 const NOISE_MIN: f64 = 0.004;
 const NOISE_MAX: f64 = 0.1;
-/// How much of the noise's variance the base may walk in 100 ms. It sets how quickly others' load is followed: about
-/// six samples.
-const BASE_WALK: f64 = 0.03;
+/// How much of the noise's variance the base may walk in 100 ms. Little: while a lane works evenly, nothing tells its
+/// watts from the base, and a base that walks easily would drift away with them. Others' load comes in steps.
+const BASE_WALK: f64 = 0.003;
 /// How much the watts of a lane change in a second, as a share: temperature, clock, length of the context.
 const WATTS_WALK: f64 = 0.003;
-/// A sample this many standard deviations off is a change of load, not noise.
+/// A sample this many standard deviations off is a change of load, not noise; so are several that are off by less on the
+/// same side, their sum forgotten at this rate.
 const JUMP: f64 = 4.0;
+const FORGET: f64 = 0.7;
 /// How far the watts are doubted then, as a share of what the sample is off.
 const DOUBT: f64 = 0.25;
 /// How many watts are kept apart. Beyond, those unused longest go.
@@ -60,11 +62,13 @@ pub(super) struct Draw {
     p: Vec<Vec<f64>>,
     /// Variance of a sample of 100 ms, as a share of the draw's square.
     noise: f64,
+    /// By how much the last samples were off, in standard deviations.
+    off: f64,
 }
 
 impl Draw {
     pub(super) fn new() -> Draw {
-        Draw { keys: Vec::new(), x: Vec::new(), p: Vec::new(), noise: NOISE * NOISE }
+        Draw { keys: Vec::new(), x: Vec::new(), p: Vec::new(), noise: NOISE * NOISE, off: 0.0 }
     }
 
     /// The draw without the lanes' work (W).
@@ -125,12 +129,16 @@ impl Draw {
         let tenths = span / 0.1;
         let noise = self.noise * draw * draw;
         self.p[0][0] += BASE_WALK * noise * tenths.min(50.0);
-        let r = noise / tenths.clamp(0.2, 20.0) + sample.blur.powi(2);
+        let own = noise / tenths.clamp(0.2, 20.0);
+        let r = own + sample.blur.powi(2);
         let missed = draw - dot(&h, &self.x);
         let mut ph: Vec<f64> = self.p.iter().map(|row| dot(row, &h)).collect();
         let mut s = dot(&h, &ph) + r;
         let surprise = missed * missed / s.max(f64::MIN_POSITIVE);
-        if surprise > JUMP * JUMP {
+        self.off = FORGET * self.off + missed / s.max(f64::MIN_POSITIVE).sqrt();
+        // The sum's own standard deviation is 1/sqrt(1 - FORGET^2).
+        if surprise > JUMP * JUMP || self.off.powi(2) * (1.0 - FORGET * FORGET) > JUMP * JUMP {
+            self.off = 0.0;
             // Most likely others' load; where it is not, the watts must be able to follow in the end.
             for (i, share) in h.iter().enumerate() {
                 let doubt = if i == 0 { missed } else { DOUBT * missed * share };
@@ -145,10 +153,17 @@ impl Draw {
         if !(s > 0.0 && s.is_finite()) {
             return;
         }
+        // Shares that are wrong by chance would make the watts look smaller than they are, as errors in the variable do
+        // to any regression, so that such samples hardly count for watts that are known better than that.
+        let counts = |i: usize| match i {
+            0 => 1.0,
+            _ => (self.p[i][i] * h[i] * h[i] / sample.blur.powi(2).max(f64::MIN_POSITIVE)).max(own / r).min(1.0),
+        };
+        let gain: Vec<f64> = (0..self.x.len()).map(|i| ph[i] / s * counts(i)).collect();
         for i in 0..self.x.len() {
-            self.x[i] += ph[i] / s * missed;
+            self.x[i] += gain[i] * missed;
             for j in 0..self.x.len() {
-                self.p[i][j] -= ph[i] * ph[j] / s;
+                self.p[i][j] += gain[i] * gain[j] * s - gain[i] * ph[j] - ph[i] * gain[j];
             }
         }
         // What rounding and bad guesses may do to it.

@@ -3,7 +3,9 @@
 
 use proptest::prelude::*;
 
+use super::threads::neighbours;
 use super::*;
+use crate::lane::Step;
 
 const MODEL: VariantId = VariantId(0);
 
