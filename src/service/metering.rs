@@ -25,7 +25,7 @@ use crate::energy::meter::MeterInfo;
 use crate::energy::model::{PowerModel, Prior};
 use crate::energy::{coarse, coarse_each, Quality, Scope};
 use crate::lane::{CpuClock, LaneId, RequestId, Step, ToLane, Usage};
-use crate::sched::{Event, Progress};
+use crate::sched::{Event, Progress, FLOOR};
 use crate::units::{Microjoules, Microwatts};
 
 /// Longest wait for the meter. A bus at 100 kHz takes milliseconds for a sensor.
@@ -53,6 +53,8 @@ pub(super) struct Metering {
     /// What requests may use in all, where that is bounded, and the CPU time that their lanes were told it is.
     allowed: BTreeMap<RequestId, (Microjoules, Option<u64>)>,
     pub info: MeterInfo,
+    /// It was said that the power cap cannot be kept.
+    cap_lost: bool,
     /// What a next run will begin with.
     learned: Option<Learned>,
     state: PathBuf,
@@ -64,6 +66,7 @@ impl Metering {
         Metering {
             ledger: Ledger::new(PowerModel::new(prior(config, cores, learned.as_ref()))),
             learned,
+            cap_lost: false,
             state: config.paths.state.clone(),
             sampler,
             finishing: VecDeque::new(),
@@ -252,6 +255,7 @@ impl Core {
                 }
                 let span = until.since(since);
                 self.event(Event::Power { draw: used.over(span), span });
+                self.tell_of_cap();
             }
         }
         if let Some(signals) = sample.signals {
@@ -265,6 +269,20 @@ impl Core {
             self.metering.remember();
             self.accounting.device(&self.metering.ledger.totals());
         }
+    }
+
+    /// Says, once each time, that the device draws its cap without any model's work.
+    fn tell_of_cap(&mut self) {
+        let power = self.sched.power();
+        let (Some(cap), Some(base)) = (power.cap, power.base) else { return };
+        if power.unreachable && !self.metering.cap_lost {
+            log::warn!(
+                "the power cap of {cap} cannot be kept: the device draws {base} without any model's work; models run at \
+                 {:.0} % of their time so that requests end. Raise power.cap",
+                f64::from(FLOOR) / 10.0
+            );
+        }
+        self.metering.cap_lost = power.unreachable;
     }
 
     /// Tells those whose ticket was answered, or who waited long enough, what they used.

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::energy::meter::Reading;
 use crate::energy::model::Prior;
 use crate::lane::step_weights;
 
