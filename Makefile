@@ -20,7 +20,7 @@ help: ## list the targets
 setup: ## install what is missing through apt (as root or with sudo), or say what is
 	@scripts/setup
 
-build: setup ## build wattlmd, wattlm and llama.cpp's modules into target/release
+build: setup ## build wattlmd, wattlm and llama.cpp's modules into target/release; WATTLM_GPU=none, or vulkan,cuda,opencl
 	scripts/cargo build --release --locked
 
 client: ## build the C library alone, as a client of the socket, into target/client/release

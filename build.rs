@@ -27,7 +27,9 @@ fn main() {
     if let Err(e) = collect(&sys_out.join("lib"), &backends, &dest) {
         panic!("cannot copy llama.cpp's libraries to {}: {e}", dest.display());
     }
-    remove_dangling_links(profile_dir);
+    for dir in [profile_dir, &profile_dir.join("deps"), &profile_dir.join("examples")] {
+        remove_dangling_links(dir);
+    }
 }
 
 /// Copies the libraries (under their sonames, links resolved) and the modules into a fresh folder.
@@ -55,8 +57,8 @@ fn collect(libs: &Path, backends: &Path, dest: &Path) -> io::Result<()> {
     fs::rename(&fresh, dest)
 }
 
-/// `llama-cpp-sys-2` links `lib*.so` into the profile's folder without the files they point to, and panics the next
-/// time its build script runs because they are there. Nothing uses them.
+/// `llama-cpp-sys-2` links `lib*.so` into these folders without the files they point to, and panics the next time its build
+/// script runs (another set of GPU backends, say) because they are there. Nothing uses them.
 fn remove_dangling_links(dir: &Path) {
     let Ok(entries) = fs::read_dir(dir) else { return };
     for path in entries.flatten().map(|e| e.path()) {

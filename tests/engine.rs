@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use wattlm::engine::{run, Hooks};
 use wattlm::error::{Code, Error};
 use wattlm::lane::{
-    Finish, FromLane, Job, KvType, LaneConfig, LaneInfo, Message, Pace, Prompt, RequestId, Sampling, Step, Tenant,
-    ToLane, Usage,
+    Device, Finish, FromLane, Job, KvType, LaneConfig, LaneInfo, Message, Pace, Prompt, RequestId, Sampling, Step,
+    Tenant, ToLane, Usage,
 };
 
 /// Longer than any step of a test; shorter than a person's patience.
@@ -34,6 +34,7 @@ fn config() -> LaneConfig {
     let exe = std::env::current_exe().unwrap();
     LaneConfig {
         model: model(),
+        device: Device::Cpu,
         backends_dir: exe.ancestors().nth(2).unwrap().join("wattlm-modules"),
         // Its AMX kernels die of SIGILL under some hypervisors.
         excluded_cpu_variants: vec!["sapphirerapids".into()],

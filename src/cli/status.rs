@@ -41,6 +41,14 @@ fn page(s: &Status) -> String {
         let idle = s.energy.idle_watts.map_or_else(String::new, |w| format!("; idle {w}"));
         rows.push(("power", format!("{watts} at the last sample{idle}")));
     }
+    for gpu in &s.gpus {
+        let memory = if gpu.unified { "of the machine's memory" } else { "of its own" };
+        let total = Bytes(gpu.memory_total);
+        rows.push((&gpu.id.name, format!("{} by {}, {total} {memory}", gpu.description, gpu.id.module)));
+    }
+    if let Some(why) = &s.no_gpu {
+        rows.push(("gpu", format!("none: {why}")));
+    }
     if t.worker_faults > 0 {
         rows.push(("faults", format!("workers: {}; requests started again: {}", t.worker_faults, t.retried)));
     }
@@ -126,7 +134,7 @@ fn row(l: &LaneStatus) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lane::KvType;
+    use crate::lane::{GpuId, GpuInfo, KvType};
     use crate::service::Totals;
     use crate::units::Microwatts;
 
@@ -141,6 +149,8 @@ mod tests {
             totals: Totals { requests: 9, completed: 5, failed: 1, prompt_tokens: 1_500_000, ..Totals::default() },
             last_fault: None,
             memory_available: 3 << 29,
+            gpus: Vec::new(),
+            no_gpu: None,
             energy: EnergyStatus::default(),
         }
     }
@@ -189,6 +199,22 @@ mod tests {
              energy       0 J charged to requests, 0 J idle\n\n\
              No model is loaded; the first request loads one."
         );
+    }
+
+    #[test]
+    fn gpus_are_named_and_their_absence_explained() {
+        let gpu = GpuInfo {
+            id: GpuId { name: "gpu0".into(), module: "vulkan".into(), ggml: "Vulkan0".into() },
+            description: "Some chip".into(),
+            bus: None,
+            unified: true,
+            memory_total: 3 << 29,
+            memory_free: 0,
+        };
+        let with = page(&Status { gpus: vec![gpu], ..status() });
+        assert!(with.contains("\ngpu0         Some chip by vulkan, 1.5 GiB of the machine's memory\n"), "{with}");
+        let without = page(&Status { no_gpu: Some("vulkan: no loader".into()), ..status() });
+        assert!(without.contains("\ngpu          none: vulkan: no loader\n"), "{without}");
     }
 
     #[test]

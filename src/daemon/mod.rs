@@ -20,6 +20,7 @@ use tokio::sync::{oneshot, watch};
 use crate::config::{Config, Loaded, Problem, Sources};
 use crate::server;
 use crate::service::Service;
+use crate::worker::devices::DEVICES_ARG;
 use crate::worker::process::{ProcessLanes, WORKER_ARG};
 
 /// Exit status for a configuration that cannot be used (`EX_CONFIG` of sysexits), so that it is not taken for a crash.
@@ -80,6 +81,10 @@ pub fn main() -> ExitCode {
     if args.get(1).is_some_and(|a| a == WORKER_ARG) {
         let rest: Vec<String> = args[2..].iter().map(|a| a.to_string_lossy().into_owned()).collect();
         crate::worker::child::main(&rest);
+    }
+    if args.get(1).is_some_and(|a| a == DEVICES_ARG) {
+        let rest: Vec<String> = args[2..].iter().map(|a| a.to_string_lossy().into_owned()).collect();
+        return crate::worker::devices::main(&rest);
     }
     let args = Args::parse();
     let loaded = match args.load() {
@@ -149,7 +154,11 @@ fn run(args: Args, config: Config) -> Result<(), Failure> {
         }
     };
 
-    let lanes = ProcessLanes { exe: "/proc/self/exe".into(), oom_score_adj: config.worker.oom_score_adj };
+    let lanes = ProcessLanes {
+        exe: "/proc/self/exe".into(),
+        oom_score_adj: config.worker.oom_score_adj,
+        shader_cache: config.paths.state.join("shaders"),
+    };
     let service = Service::start(config.clone(), Box::new(lanes)).map_err(|e| format!("cannot start: {e}"))?;
     let handle = service.handle();
     let (server_config, server_config_seen) = watch::channel(reload::server_config(&config));

@@ -12,7 +12,7 @@ use super::serve::{Server, GROWTH};
 use super::slots::Slot;
 use super::text::TextStream;
 use crate::error::{Code, Error, Result};
-use crate::lane::{Finish, FromLane, Job, Prompt, Usage};
+use crate::lane::{Finish, FromLane, Job, Prompt, SequenceState, Usage};
 
 /// A request that waits for cells.
 pub struct Waiting {
@@ -22,6 +22,10 @@ pub struct Waiting {
     pub limit: u32,
     /// Cells to reserve at first.
     pub need: u32,
+    /// Its prompt is computed for another lane.
+    pub export: bool,
+    /// Its prompt, computed by another lane.
+    pub import: Option<SequenceState>,
 }
 
 impl Server {
@@ -69,7 +73,7 @@ impl Server {
             true => limit,
             false => limit.min((len + GROWTH).max(self.n_ctx / self.n_slots.max(1))),
         };
-        Ok(Waiting { job, prompt, limit, need })
+        Ok(Waiting { job, prompt, limit, need, export: false, import: None })
     }
 
     fn tokenize(&self, prompt: &Prompt) -> Result<Tokens> {
@@ -106,7 +110,7 @@ impl Server {
         while self.slots.len() < self.n_slots as usize {
             let Some(waiting) = self.waiting.front() else { return };
             let Some(place) = self.cells.admit(waiting.job.tenant, &waiting.prompt, waiting.need) else { return };
-            let Some(Waiting { job, prompt, limit, need }) = self.waiting.pop_front() else { return };
+            let Some(Waiting { job, prompt, limit, need, export, import }) = self.waiting.pop_front() else { return };
             for sequence in place.evicted {
                 self.context.drop_sequence(sequence);
             }
@@ -114,6 +118,9 @@ impl Server {
             if !self.context.trim(place.sequence, keep) {
                 self.context.drop_sequence(place.sequence);
                 keep = 0;
+            }
+            if let Some(state) = &import {
+                keep = self.import(place.sequence, &prompt, state);
             }
             self.seeds = self.seeds.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let len = prompt.len() as u32;
@@ -138,6 +145,8 @@ impl Server {
                 computed: keep,
                 reserved: need,
                 limit,
+                export,
+                handed_over: false,
                 sampler,
                 text: TextStream::new(&job.stop),
                 started: Instant::now(),
@@ -148,7 +157,7 @@ impl Server {
                 decode_us: None,
                 outcome: None,
             };
-            if limit == len {
+            if limit == len && !export {
                 slot.end(Ok(Finish::Length));
             }
             self.slots.push(slot);

@@ -1,15 +1,18 @@
-//! Chooses the CPU kernels: the best module for this CPU among those in one folder.
+//! Chooses the kernels: the best CPU module for this CPU among those in one folder, and the module of a GPU.
 //!
 //! ggml ships its CPU kernels as one module per family of CPUs. Each can say how well it fits; the best that is not
 //! excluded is loaded, for the rest of the process' life. Only the folder that the configuration names is looked
-//! at. A GPU's module will be loaded from the same folder, beside the CPU's; a CPU lane needs none.
+//! at. A GPU's module is loaded from the same folder, beside the CPU's, which computes what a GPU does not; a CPU lane
+//! loads none, so that no driver is touched.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use super::llama::modules;
+use super::llama::modules::{self, Backend, BackendDevice};
 use crate::error::{Code, Error, Result};
+use crate::lane::{GpuId, GpuInfo, Gpus, GPU_MODULES};
 
 /// The CPU kernels in use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,7 +60,7 @@ pub fn load_cpu(dir: &Path, excluded: &[String]) -> Result<Cpu> {
     let mut notes = Vec::new();
     for (variant, path) in rank(found, excluded, modules::score, &mut notes) {
         match modules::load(&path) {
-            Ok(()) => {
+            Ok(_) => {
                 *loaded = Some(variant.clone());
                 return Ok(Cpu { variant, features: modules::cpu_features() });
             }
@@ -119,9 +122,86 @@ fn rank(
     scored.into_iter().map(|(_, variant, path)| (variant, path)).collect()
 }
 
+/// The GPU modules that this process has loaded.
+static GPU_LOADED: Mutex<BTreeMap<String, Backend>> = Mutex::new(BTreeMap::new());
+
+fn load_gpu_module(dir: &Path, module: &str) -> std::result::Result<Backend, String> {
+    let mut loaded = GPU_LOADED.lock();
+    if let Some(backend) = loaded.get(module) {
+        return Ok(*backend);
+    }
+    let backend = modules::load(&dir.join(format!("libggml-{module}.so"))).map_err(|why| {
+        // A module whose library or driver is not there says so by giving nothing.
+        match why.contains("ggml_backend_init returned NULL") {
+            true => "no driver answers".to_string(),
+            false => why,
+        }
+    })?;
+    loaded.insert(module.to_string(), backend);
+    Ok(backend)
+}
+
+/// Loads the module of this GPU and finds it there.
+pub fn load_gpu(dir: &Path, gpu: &GpuId) -> Result<(BackendDevice, modules::Facts)> {
+    let failed = |why: String| Error::new(Code::ModelLoadFailed, format!("{} cannot be used: {why}", gpu.name));
+    // It becomes part of a file's name.
+    if !GPU_MODULES.contains(&gpu.module.as_str()) {
+        return Err(failed(format!("there is no backend '{}'", gpu.module)));
+    }
+    let backend = load_gpu_module(dir, &gpu.module).map_err(failed)?;
+    let found = backend.gpus().into_iter().find(|(_, facts)| facts.name == gpu.ggml);
+    found.ok_or_else(|| failed(format!("the driver no longer offers {}", gpu.ggml)))
+}
+
+/// All GPUs for which `dir` has a module, and why the others have none. A driver may take the process down: call it in
+/// one that nobody misses.
+pub fn find_gpus(dir: &Path) -> Gpus {
+    let mut gpus = Gpus::default();
+    let mut modules = 0;
+    for module in GPU_MODULES.iter().filter(|m| dir.join(format!("libggml-{m}.so")).exists()) {
+        modules += 1;
+        match load_gpu_module(dir, module).map(Backend::gpus) {
+            Ok(found) if found.is_empty() => gpus.notes.push(format!("{module}: no driver offers a GPU")),
+            Ok(found) => {
+                for (_, facts) in found {
+                    let name = format!("gpu{}", gpus.found.len());
+                    gpus.found.push(GpuInfo {
+                        id: GpuId { name, module: (*module).to_string(), ggml: facts.name },
+                        // Mesa's device on the processor calls itself a GPU of its own when asked for by number.
+                        unified: facts.integrated || facts.description.starts_with("llvmpipe"),
+                        description: facts.description,
+                        bus: facts.bus,
+                        memory_total: facts.total,
+                        memory_free: facts.free,
+                    });
+                }
+            }
+            Err(why) => gpus.notes.push(format!("{module}: {why}")),
+        }
+    }
+    if modules == 0 {
+        gpus.notes.push("this installation has no GPU module".into());
+    }
+    gpus
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_without_gpu_modules_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let none = find_gpus(dir.path());
+        assert_eq!(none.why_none().as_deref(), Some("this installation has no GPU module"));
+        std::fs::write(dir.path().join("libggml-vulkan.so"), "no library").unwrap();
+        let broken = find_gpus(dir.path());
+        assert!(broken.found.is_empty() && broken.notes[0].starts_with("vulkan: "), "{broken:?}");
+        let gpu = |module: &str| GpuId { name: "gpu0".into(), module: module.into(), ggml: "Vulkan0".into() };
+        let e = load_gpu(dir.path(), &gpu("../evil")).unwrap_err();
+        assert!(e.message.contains("no backend"), "{e}");
+        assert!(load_gpu(dir.path(), &gpu("vulkan")).is_err());
+    }
 
     fn files(variants: &[&str]) -> Vec<(String, PathBuf)> {
         variants.iter().map(|v| (v.to_string(), PathBuf::from(v))).collect()

@@ -11,10 +11,12 @@ mod admit;
 mod backends;
 mod cells;
 mod governor;
+mod handover;
 mod llama;
 mod mailbox;
 mod pauses;
 mod plan;
+mod probe;
 mod prompt;
 mod ration;
 mod sampling;
@@ -27,13 +29,14 @@ mod threads;
 use std::io::Read;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::atomic::AtomicU64;
-use std::sync::mpsc::Receiver;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::{Code, Error, Result};
-use crate::lane::{FromLane, LaneConfig, LaneInfo, ToLane};
+use crate::lane::{Device, FromLane, Gpus, LaneConfig, LaneInfo, ToLane};
 use llama::{Batch, Context, ContextParams, Decoded, Model, ModelParams, MAX_SEQUENCES};
 use mailbox::Mailbox;
 use template::ChatTemplate;
@@ -45,7 +48,8 @@ pub type OutFn = Arc<dyn Fn(FromLane) + Send + Sync>;
 /// What the engine needs of the process it runs in.
 pub struct Hooks {
     /// Called once, on the engine's thread, when everything is mapped and allocated and before the compute threads
-    /// exist: it may confine the thread, which those inherit. Its answer becomes [`LaneInfo::sandbox`].
+    /// exist: it may confine the thread, which those inherit. On a GPU, when its first steps have run: until then the
+    /// driver opens devices and keeps what it compiled. Its answer becomes [`LaneInfo::sandbox`].
     pub on_mapped: Box<dyn FnOnce() -> String + Send>,
     /// Grows as long as the engine computes.
     pub progress: Arc<AtomicU64>,
@@ -55,10 +59,26 @@ pub struct Hooks {
 /// one another out. A sequence costs next to nothing, its cells are counted on their own.
 const CACHED_SEQUENCES: u32 = 4;
 
+/// Threads of a lane on a GPU: it computes rows of the token embedding, and waits.
+const GPU_THREADS: u32 = 1;
+
+/// Largest prefill chunk on a GPU, whose step nothing can end early.
+const GPU_CHUNK: u32 = 512;
+
+/// A driver may compile for so long when a GPU first meets a model's kinds of operations: minutes where the processor is
+/// the GPU. It keeps the result on disk.
+const GPU_PATIENCE: Duration = Duration::from_secs(1200);
+
 /// Loads the model and serves until [`ToLane::Quit`] or until nobody holds the other end of `inbox`.
 ///
 /// Sends [`FromLane::Loading`], then [`FromLane::Ready`] or [`FromLane::LoadFailed`]; after the latter it returns.
-pub fn run(config: LaneConfig, inbox: Receiver<ToLane>, out: OutFn, hooks: Hooks) {
+pub fn run(mut config: LaneConfig, inbox: Receiver<ToLane>, out: OutFn, hooks: Hooks) {
+    if config.device.is_gpu() {
+        config.threads = config.threads.min(GPU_THREADS);
+        config.prefill_chunk = config.prefill_chunk.min(GPU_CHUNK);
+        config.prefill_chunk_shared = config.prefill_chunk_shared.min(GPU_CHUNK);
+    }
+    let alive = config.device.is_gpu().then(|| Alive::begin(hooks.progress.clone(), GPU_PATIENCE));
     let mail = Rc::new(Mailbox::new(inbox, hooks.progress));
     let (log, fatal) = (out.clone(), out.clone());
     llama::process::listen(
@@ -70,7 +90,9 @@ pub fn run(config: LaneConfig, inbox: Receiver<ToLane>, out: OutFn, hooks: Hooks
         }),
         Arc::new(move |message| fatal(FromLane::Fatal(message.to_string()))),
     );
-    match load(&config, &mail, &out, hooks.on_mapped) {
+    let loaded = load(&config, &mail, &out, hooks.on_mapped);
+    drop(alive);
+    match loaded {
         Ok(Some((server, info))) => {
             out(FromLane::Ready(Box::new(info)));
             server.run();
@@ -80,6 +102,49 @@ pub fn run(config: LaneConfig, inbox: Receiver<ToLane>, out: OutFn, hooks: Hooks
         Err(e) => out(FromLane::LoadFailed(e)),
     }
     llama::process::unlisten();
+}
+
+/// The GPUs for which `backends_dir` has a module. A driver that fails may end this process.
+pub fn find_gpus(backends_dir: &Path) -> Gpus {
+    // Says why a module cannot be loaded.
+    llama::process::listen(Arc::new(|_, _| {}), Arc::new(|message| eprintln!("{message}")));
+    let gpus = backends::find_gpus(backends_dir);
+    llama::process::unlisten();
+    gpus
+}
+
+/// Counts as progress, while it exists and for a limited time, what llama.cpp does not let us watch.
+struct Alive {
+    /// `None` only while it is dropped.
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Alive {
+    fn begin(progress: Arc<AtomicU64>, limit: Duration) -> Alive {
+        let (stop, stopped) = channel::<()>();
+        let end = Instant::now() + limit;
+        let count = move || {
+            while Instant::now() < end {
+                match stopped.recv_timeout(Duration::from_millis(200)) {
+                    Err(RecvTimeoutError::Timeout) => drop(progress.fetch_add(1, Ordering::Relaxed)),
+                    _ => return,
+                }
+            }
+        };
+        // Without a thread, a slow driver is taken for one that hangs, which is the better of two errors.
+        Alive { stop: Some(stop), thread: std::thread::Builder::new().name("alive".into()).spawn(count).ok() }
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // It holds nothing that a panic could have broken.
+            let _ = thread.join();
+        }
+    }
 }
 
 /// Brings everything up. `None`: told to quit meanwhile.
@@ -95,7 +160,13 @@ fn load(
     check_file(&config.model)?;
     let cpu = backends::load_cpu(&config.backends_dir, &config.excluded_cpu_variants)?;
     out(FromLane::Kernels(cpu.variant.clone()));
+    let gpu = match &config.device {
+        Device::Cpu => None,
+        Device::Gpu(id) => Some(backends::load_gpu(&config.backends_dir, id)?),
+    };
     llama::process::init();
+    let model_id = handover::fingerprint(&config.model, config.kv_type)
+        .map_err(|e| failed(format!("{}: cannot read the model file: {e}", config.model.display())))?;
 
     let mut reported = (begun, 0.0);
     let mut progress = |fraction: f32| {
@@ -107,7 +178,8 @@ fn load(
         }
         !mail.quit()
     };
-    let model = match Model::load(&config.model, &ModelParams { mlock: config.mlock }, &mut progress) {
+    let params = ModelParams { mlock: config.mlock, gpu: gpu.as_ref().map(|(device, _)| *device) };
+    let model = match Model::load(&config.model, &params, &mut progress) {
         Ok(model) => Arc::new(model),
         Err(_) if mail.quit() => return Ok(None),
         Err(why) => return Err(failed(format!("cannot load {}: {}", config.model.display(), or_unknown(why)))),
@@ -144,15 +216,27 @@ fn load(
     }
     let seeds = getrandom::u64().map_err(|e| failed(format!("the system gives no random numbers: {e}")))?;
 
-    let sandbox = on_mapped();
-    let threads = Threads::new(config.threads, &config.cpus, &mut context).map_err(failed)?;
-    warm_up(&model, &mut context).map_err(failed)?;
+    let (threads, sandbox);
+    if gpu.is_none() {
+        sandbox = on_mapped();
+        threads = Threads::new(config.threads, &config.cpus, &mut context).map_err(failed)?;
+        warm_up(&model, &mut context, &[1]).map_err(failed)?;
+    } else {
+        threads = Threads::new(config.threads, &config.cpus, &mut context).map_err(failed)?;
+        // A kind of step for each kind of kernel: vectors up to eight tokens, each a kernel of its own, and matrices.
+        warm_up(&model, &mut context, &[1, 2, 3, 4, 5, 6, 7, 8, 16, 48, chunk]).map_err(failed)?;
+        sandbox = on_mapped();
+    }
+    let kernels = match &gpu {
+        None => cpu.describe(),
+        Some((_, facts)) => format!("{} ({}); {}", facts.name, facts.description, cpu.describe()),
+    };
     let info = LaneInfo {
         n_ctx: config.n_ctx,
         n_ctx_train: model.n_ctx_train(),
         n_vocab: model.n_vocab(),
-        device: "CPU".into(),
-        kernels: cpu.describe(),
+        device: if gpu.is_some() { config.device.name().to_string() } else { "CPU".into() },
+        kernels,
         cpu_variant: cpu.variant,
         threads: threads.count(),
         weight_bytes: model.size(),
@@ -162,8 +246,8 @@ fn load(
         synthetic: model.meta("wattlm.synthetic").is_some_and(|v| v == "true"),
         sandbox,
     };
-    let server =
-        serve::Server::new(config, model, context, threads, mail.clone(), out.clone(), template, sequences, seeds);
+    let (mail, out) = (mail.clone(), out.clone());
+    let server = serve::Server::new(config, model, context, threads, mail, out, template, sequences, seeds, model_id);
     Ok(Some((server, info)))
 }
 
@@ -187,15 +271,22 @@ fn check_file(path: &Path) -> Result<()> {
     }
 }
 
-/// Decodes a token and forgets it: the first decode allocates what the later ones reuse, and a CPU variant that does
-/// not run here is better found out now than with a user's request.
-fn warm_up(model: &Model, context: &mut Context) -> std::result::Result<(), String> {
+/// Decodes steps of these lengths and forgets them: the first decode allocates what the later ones reuse, and kernels that
+/// do not run here are better found out now than with a user's request.
+fn warm_up(model: &Model, context: &mut Context, steps: &[u32]) -> std::result::Result<(), String> {
     let mut batch = Batch::default();
-    batch.push(model.bos().or(model.eos()).unwrap_or(0), 0, 0, true);
-    let decoded = context.decode(&mut batch);
-    context.clear();
-    match decoded {
-        Decoded::Done => Ok(()),
-        other => Err(format!("the model's first step failed ({other:?})")),
+    let token = model.bos().or(model.eos()).unwrap_or(0);
+    let most = context.n_batch() as u32;
+    for tokens in steps.iter().map(|n| (*n).min(most)) {
+        batch.clear();
+        for position in 0..tokens {
+            batch.push(token, position, 0, position + 1 == tokens);
+        }
+        let decoded = context.decode(&mut batch);
+        context.clear();
+        if decoded != Decoded::Done {
+            return Err(format!("the model's first step failed ({decoded:?})"));
+        }
     }
+    Ok(())
 }

@@ -54,7 +54,11 @@ pub struct Server {
     /// The tokens that end an answer.
     pub(super) ends: Vec<Token>,
     pub(super) waiting: VecDeque<Waiting>,
-    batch: Batch,
+    pub(super) batch: Batch,
+    /// See [`fingerprint`](super::handover::fingerprint).
+    pub(super) model_id: u64,
+    /// A probe is to be run once nothing else is.
+    pub(super) probe_due: bool,
     scratch: sampling::Scratch,
     /// Where the next step begins to serve prompts.
     turn: usize,
@@ -74,6 +78,7 @@ impl Server {
         template: Option<Result<ChatTemplate>>,
         sequences: u32,
         seeds: u64,
+        model_id: u64,
     ) -> Server {
         let trained = model.n_ctx_train();
         Server {
@@ -93,6 +98,8 @@ impl Server {
             ends: model.ends(),
             waiting: VecDeque::new(),
             batch: Batch::default(),
+            model_id,
+            probe_due: false,
             scratch: sampling::scratch(),
             turn: 0,
             seeds,
@@ -114,9 +121,15 @@ impl Server {
             }
             self.retire();
             self.admit();
+            // A prompt that was in the cache is there already.
+            self.hand_over();
             self.ration();
             self.retire();
-            if self.slots.is_empty() {
+            if self.slots.is_empty() && self.probe() {
+                // Nobody's time.
+                self.costs.wake();
+                mark = Instant::now();
+            } else if self.slots.is_empty() {
                 mark = Instant::now();
                 self.mail.wait();
                 self.pauses.rested(mark.elapsed());
@@ -129,6 +142,7 @@ impl Server {
                 mark = Instant::now();
             } else {
                 self.step();
+                self.hand_over();
                 self.retire();
                 self.pauses.worked(mark.elapsed());
                 mark = Instant::now();
@@ -153,16 +167,10 @@ impl Server {
 
     fn hear(&mut self, msg: ToLane) {
         match msg {
-            ToLane::Start(job) => {
-                let (id, begun) = (job.id, Instant::now());
-                match self.prepare(job) {
-                    Ok(waiting) => self.waiting.push_back(waiting),
-                    Err(e) => {
-                        self.report_refused(id, begun);
-                        self.done(id, Err(e), Usage::default());
-                    }
-                }
-            }
+            ToLane::Start(job) => self.take(job.id, |lane| lane.prepare(job)),
+            ToLane::Prefill(job) => self.take(job.id, |lane| lane.prepare_prefill(job)),
+            ToLane::Resume(job, state) => self.take(job.id, |lane| lane.prepare_resume(job, state)),
+            ToLane::Probe => self.probe_due = true,
             ToLane::Cancel(id) => {
                 if let Some(slot) = self.slots.iter_mut().find(|s| s.id == id) {
                     slot.end(Ok(Finish::Cancelled));
@@ -185,6 +193,18 @@ impl Server {
             }
             // The mailbox has noted it; a second `Load` has no meaning.
             ToLane::Quit | ToLane::Load(_) => {}
+        }
+    }
+
+    /// Queues a request once it is prepared, or says why it is not.
+    fn take(&mut self, id: RequestId, prepare: impl FnOnce(&Server) -> Result<Waiting>) {
+        let begun = Instant::now();
+        match prepare(self) {
+            Ok(waiting) => self.waiting.push_back(waiting),
+            Err(e) => {
+                self.report_refused(id, begun);
+                self.done(id, Err(e), Usage::default());
+            }
         }
     }
 
@@ -363,7 +383,9 @@ impl Server {
             }
             slot.tokens.truncate(slot.computed as usize);
             self.cells.release(slot.sequence, slot.reserved, slot.tenant, slot.tokens);
-            self.done(slot.id, result, usage);
+            if !slot.handed_over {
+                self.done(slot.id, result, usage);
+            }
         }
     }
 

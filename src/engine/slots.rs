@@ -26,6 +26,10 @@ pub struct Slot {
     pub reserved: u32,
     /// `tokens` never grows beyond this.
     pub limit: u32,
+    /// Only its prompt is computed, but the last token, and handed over.
+    pub export: bool,
+    /// That was done: its end has been told.
+    pub handed_over: bool,
     pub sampler: Sampler,
     pub text: TextStream,
     pub started: Instant,
@@ -42,9 +46,9 @@ pub struct Slot {
 }
 
 impl Slot {
-    /// Tokens that are not in the key-value cache.
+    /// Tokens that are to be computed and are not in the key-value cache.
     pub fn pending(&self) -> u32 {
-        self.tokens.len() as u32 - self.computed
+        (self.tokens.len() as u32 - self.computed).saturating_sub(u32::from(self.export))
     }
 
     /// Whether the prompt is done.

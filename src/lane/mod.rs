@@ -5,14 +5,22 @@
 //! behaviour but how a step's cost is split ([`step_weights`]). The same enums travel over the worker's socketpair,
 //! encoded by `worker::ipc`.
 //!
-//! What always holds: a lane answers every accepted [`ToLane::Start`] with exactly one [`FromLane::Done`], or it
-//! dies, which its owner learns as [`LaneEvent::Gone`], once, as the last event of that lane.
+//! What always holds: a lane answers every accepted [`ToLane::Start`] with exactly one [`FromLane::Done`] ([`ToLane::Prefill`]
+//! with that or one [`FromLane::Exported`]), or it dies, which its owner learns as [`LaneEvent::Gone`], once, as the last
+//! event of that lane.
+
+mod device;
+mod parcel;
+pub mod trust;
 
 mod weights;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+pub use device::{Device, GpuId, GpuInfo, Gpus, GPU_MODULES};
+pub use parcel::{Carries, Parcel};
 
 use serde::{Deserialize, Serialize};
 
@@ -166,6 +174,8 @@ impl KvType {
 pub struct LaneConfig {
     /// The GGUF file.
     pub model: PathBuf,
+    /// Where it computes.
+    pub device: Device,
     /// Where ggml's backend modules lie. Nothing else is searched.
     pub backends_dir: PathBuf,
     /// CPU variants (`zen4`, `armv8.2_2`, …) that must not be used: they died here before.
@@ -199,6 +209,14 @@ pub enum ToLane {
     Load(Box<LaneConfig>),
     /// Run this request. Never more at once than [`LaneConfig::slots`].
     Start(Box<Job>),
+    /// Run the probe of [`trust`] as soon as nothing else runs. Answered by [`FromLane::Probed`].
+    Probe,
+    /// Compute this request's prompt but its last token, and hand the sequence's state over. Answered by
+    /// [`FromLane::Exported`], or by `Done` where it comes to nothing.
+    Prefill(Box<Job>),
+    /// Run this request, of which another lane of the same model has computed the prompt. Where the state does not fit
+    /// this lane, the prompt is computed here.
+    Resume(Box<Job>, SequenceState),
     /// End this request within one step. Answered by `Done` with [`Finish::Cancelled`], unless it ended before.
     Cancel(RequestId),
     /// Work like this from the next step on.
@@ -214,6 +232,53 @@ pub enum ToLane {
     Quit,
 }
 
+/// The state of a sequence: what is computed of a prompt, on its way from one lane to another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SequenceState {
+    /// Stands for the model's file and the key-value cache's type: a lane takes a state only from one with the same.
+    pub model: u64,
+    /// Tokens that are computed: the prompt's but the last, whose logits the receiver needs.
+    pub tokens: u32,
+    /// Stands for these tokens.
+    pub tokens_hash: u64,
+    /// Bytes of `memory`.
+    pub bytes: u64,
+    /// llama.cpp's state, in a sealed memory file.
+    pub memory: Parcel,
+}
+
+impl Carries for ToLane {
+    fn parcel(&self) -> Option<&Parcel> {
+        match self {
+            ToLane::Resume(_, state) => Some(&state.memory),
+            _ => None,
+        }
+    }
+
+    fn parcel_mut(&mut self) -> Option<&mut Parcel> {
+        match self {
+            ToLane::Resume(_, state) => Some(&mut state.memory),
+            _ => None,
+        }
+    }
+}
+
+impl Carries for FromLane {
+    fn parcel(&self) -> Option<&Parcel> {
+        match self {
+            FromLane::Exported { state, .. } => Some(&state.memory),
+            _ => None,
+        }
+    }
+
+    fn parcel_mut(&mut self) -> Option<&mut Parcel> {
+        match self {
+            FromLane::Exported { state, .. } => Some(&mut state.memory),
+            _ => None,
+        }
+    }
+}
+
 /// What a lane found when it came up.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LaneInfo {
@@ -223,9 +288,10 @@ pub struct LaneInfo {
     pub n_ctx_train: u32,
     /// Tokens in the vocabulary.
     pub n_vocab: u32,
-    /// The ggml device, e.g. `CPU`.
+    /// Where it computes: `CPU`, `gpu0`, …
     pub device: String,
-    /// The kernels that run: the CPU variant and its features, e.g. `zen4 (AVX512, AVX512_VNNI, …)`.
+    /// The kernels that run: the CPU variant and its features, e.g. `zen4 (AVX512, AVX512_VNNI, …)`; on a GPU the backend
+    /// and what the driver calls it, and then those of the CPU.
     pub kernels: String,
     /// The CPU variant alone, e.g. `zen4`.
     pub cpu_variant: String,
@@ -340,6 +406,17 @@ pub enum FromLane {
         /// What it took.
         usage: Usage,
     },
+    /// The prompt of a [`ToLane::Prefill`] is computed: its state. The last message about the request from this lane.
+    Exported {
+        /// Which.
+        id: RequestId,
+        /// What [`ToLane::Resume`] wants.
+        state: SequenceState,
+        /// What it took: a prompt, and no tokens.
+        usage: Usage,
+    },
+    /// The answer to [`ToLane::Probe`], or why there is none.
+    Probed(Box<Result<trust::Probed, Error>>),
     /// Alive. Sent while busy; `progress` grows as long as the engine computes.
     Beat {
         /// Grows with every graph node or step.
@@ -416,6 +493,12 @@ pub enum CpuClock {
 
 /// Brings lanes up.
 pub trait LaneFactory: Send {
+    /// What finds the GPUs on which it could start lanes, given the folder of backend modules. Slow; runs elsewhere and
+    /// ends within a bounded time, whatever a driver does.
+    fn gpus(&self) -> Box<dyn FnOnce(&std::path::Path) -> Gpus + Send> {
+        Box::new(|_| Gpus::none("this program starts no lanes on GPUs"))
+    }
+
     /// Starts a lane and sends it [`ToLane::Load`]. Does not wait for it. A failure to start is told by
     /// [`LaneEvent::Gone`], like any other.
     fn start(&self, id: LaneId, config: LaneConfig, events: EventFn) -> Box<dyn Lane>;

@@ -21,7 +21,7 @@ use super::ggml_type::GgmlType;
 use super::gguf::Header;
 use super::memory::Available;
 use crate::error::{Code, Error};
-use crate::lane::{KvType, LaneConfig};
+use crate::lane::{GpuInfo, KvType, LaneConfig};
 use crate::units::Bytes;
 
 /// Context lengths that llama.cpp allocates are multiples of this.
@@ -242,6 +242,65 @@ pub fn predict(shape: &Shape, wanted: &Wanted, cpu: CpuKind) -> Need {
         vocab: product(&[shape.vocab.into(), PER_TOKEN]).saturating_add(product(&[shape.merges, PER_MERGE])),
         base: BASE,
     }
+}
+
+/// Memory that a GPU's driver takes for itself in its process, and on the device for staging and its own tables.
+const GPU_DRIVER: u64 = 96 << 20;
+const GPU_STAGING: u64 = 64 << 20;
+
+/// Predicted memory of a lane on a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GpuNeed {
+    /// Bytes of the GPU's memory: weights, key-value cache, the buffer for one step. Where that is the machine's memory they
+    /// are in `host` as well.
+    pub device: u64,
+    /// The machine's memory: the token embedding, which is looked up by the CPU, and the process.
+    pub host: Need,
+}
+
+/// Predicts the memory of a lane with all layers on a GPU. `unified`: the GPU uses the machine's memory; the copies of
+/// the weights there are what [`Need::repacked`] is on the CPU. Never overflows.
+pub fn predict_on_gpu(shape: &Shape, wanted: &Wanted, unified: bool) -> GpuNeed {
+    // An embedding that is the output matrix too is needed on both sides.
+    let weights = if shape.tied { shape.weight_bytes } else { shape.weight_bytes.saturating_sub(shape.embedding.1) };
+    let (kv, compute) = (kv(shape, wanted), compute(shape, wanted).saturating_add(GPU_STAGING));
+    let plain = predict(shape, wanted, CpuKind::Plain);
+    let host = Need { mapped: shape.embedding.1, kv: 0, compute: 0, base: BASE + GPU_DRIVER, ..plain };
+    let host = match unified {
+        true => Need { repacked: weights, kv, compute, ..host },
+        false => host,
+    };
+    GpuNeed { device: weights.saturating_add(kv).saturating_add(compute), host }
+}
+
+/// Compares what a lane on a GPU would need with what can be had, there and here; the rest as for [`check`].
+pub fn check_on_gpu(
+    name: &str,
+    shape: &Shape,
+    wanted: &Wanted,
+    gpu: &GpuInfo,
+    available: &Available,
+    held: u64,
+) -> Result<GpuNeed, Error> {
+    let need = predict_on_gpu(shape, wanted, gpu.unified);
+    let room = available.bytes.saturating_sub(held);
+    // What a driver says is free of the machine's memory says nothing about those who share it: `room` does.
+    let on_device = if gpu.unified { gpu.memory_total } else { gpu.memory_free };
+    let (what, needed, had) = match (need.device > on_device, need.host.total() > room) {
+        (false, false) => return Ok(need),
+        (true, _) => (format!("of the memory of {} ({})", gpu.id.name, gpu.description), need.device, on_device),
+        (false, true) => (format!("of memory ({})", available.source), need.host.total(), room),
+    };
+    Err(Error::new(
+        Code::InsufficientMemory,
+        format!(
+            "{name} on {} needs {} {what}, and {} can be had: shorten the context, take a smaller variant, or leave it to \
+             the CPU",
+            gpu.id.name,
+            Bytes(needed),
+            Bytes(had),
+        ),
+    ))
 }
 
 fn product(factors: &[u64]) -> u64 {

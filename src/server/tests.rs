@@ -95,6 +95,8 @@ impl Backend for Fake {
             totals: Totals { requests: 7, step_us: 1_500_000, ..Totals::default() },
             last_fault: None,
             memory_available: 9,
+            gpus: Vec::new(),
+            no_gpu: None,
             energy: EnergyStatus {
                 source: "rapl:package-0".into(),
                 scope: Scope::Package,

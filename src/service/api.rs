@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::energy::account::{By, Day};
 use crate::energy::{Quality, Scope};
 use crate::error::Error;
-use crate::lane::{Finish, KvType, Prompt, RequestId, Sampling, Usage};
+use crate::lane::{Finish, GpuInfo, KvType, Prompt, RequestId, Sampling, Usage};
 use crate::sched::{Class, Policy, Supply};
 use crate::units::{Microjoules, Microwatts};
 
@@ -401,6 +401,12 @@ pub struct Status {
     pub last_fault: Option<String>,
     /// Bytes the kernel says are available, the cgroup's limit included.
     pub memory_available: u64,
+    /// GPUs.
+    #[serde(default)]
+    pub gpus: Vec<GpuInfo>,
+    /// Why there is none. `None`: there is one, or they are still being looked for.
+    #[serde(default)]
+    pub no_gpu: Option<String>,
     /// What was used since start.
     #[serde(default)]
     pub energy: EnergyStatus,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::cpu;
 use crate::config::Config;
 use crate::error::{Code, Error};
-use crate::lane::LaneConfig;
+use crate::lane::{Device, LaneConfig};
 use crate::models::digest::Digests;
 use crate::models::fit::{self, CpuKind, Need, Other, Wanted};
 use crate::models::memory;
@@ -241,6 +241,7 @@ impl Catalog {
         };
         LaneConfig {
             model: variant.path.clone(),
+            device: Device::Cpu,
             backends_dir: self.config.paths.modules.clone(),
             excluded_cpu_variants: Vec::new(),
             n_ctx,

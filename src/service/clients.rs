@@ -12,7 +12,7 @@ use super::Reply;
 use crate::clock::Time;
 use crate::energy::account::{Query, Report};
 use crate::error::{Code, Error};
-use crate::lane::{Finish, Prompt, RequestId, ToLane, Usage};
+use crate::lane::{Finish, Gpus, Prompt, RequestId, ToLane, Usage};
 use crate::sched::{Arrival, Event, LaneState, VariantId};
 
 /// Answer tokens assumed for fairness where a request does not bound them; it is corrected by nothing, so it need only
@@ -205,6 +205,8 @@ impl Core {
             totals: self.totals,
             last_fault: self.last_fault.clone(),
             memory_available: self.catalog.memory_available(),
+            gpus: self.gpus.gpus.as_ref().map_or_else(Vec::new, |g| g.found.clone()),
+            no_gpu: self.gpus.gpus.as_ref().and_then(Gpus::why_none),
             energy: energy_status(&self.metering),
         }
     }

@@ -10,6 +10,7 @@ use super::backlog::Backlog;
 use super::catalog::Catalog;
 use super::clients::tell_failed;
 use super::cpu::usable_cores;
+use super::gpus::GpuWatch;
 use super::lanes::{LaneSlot, Lanes};
 use super::metering::{self, Metering};
 use super::predict::Predictor;
@@ -55,6 +56,7 @@ pub(super) struct Core {
     pub(super) wishes: BTreeMap<VariantId, Wish>,
     /// CPU variants that died of an illegal instruction here.
     pub(super) bad_kernels: BTreeSet<String>,
+    pub(super) gpus: GpuWatch,
     pub(super) totals: Totals,
     pub(super) accounting: Accounting,
     pub(super) last_fault: Option<String>,
@@ -88,6 +90,7 @@ impl Core {
             unload_replies: Vec::new(),
             wishes: BTreeMap::new(),
             bad_kernels: BTreeSet::new(),
+            gpus: GpuWatch::default(),
             totals: Totals::default(),
             accounting,
             last_fault: None,
@@ -98,6 +101,7 @@ impl Core {
 
     pub fn run(mut self, inbox: &Receiver<Msg>) {
         self.restore_budgets();
+        self.look_for_gpus(true);
         for variant in self.catalog.preload() {
             self.event(Event::Load(variant));
         }
@@ -187,7 +191,11 @@ impl Core {
             Msg::Models(reply) => reply(self.models()),
             Msg::Load { peer, model, sink } => self.load(peer, &model, sink),
             Msg::Unload { peer, model, reply } => self.unload(peer, &model, reply),
-            Msg::Status(reply) => reply(self.status()),
+            Msg::Status(reply) => {
+                self.look_for_gpus(false);
+                reply(self.status());
+            }
+            Msg::Gpus(gpus) => self.gpus_found(gpus),
             Msg::Budget { peer, uid, reply } => reply(self.budget(peer, uid)),
             Msg::Account { peer, query, reply } => reply(self.account(peer, query)),
             Msg::Lane(id, LaneEvent::Said(said)) => self.said(id, said),
@@ -202,6 +210,7 @@ impl Core {
                 }
                 self.event(Event::Limits(limits));
                 self.reload_budgets();
+                self.look_for_gpus(true);
                 self.meter_anew();
                 done(());
             }

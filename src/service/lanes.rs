@@ -128,6 +128,8 @@ impl LaneSlot {
             }
             FromLane::Started { id, .. } | FromLane::Done { id, .. } => own(id),
             FromLane::Step(step) => step.parts.iter().map(|p| &p.id).chain(step.text.iter().map(|(id, _)| id)).all(own),
+            // Nobody has asked for these.
+            FromLane::Exported { .. } | FromLane::Probed(_) => false,
             FromLane::Beat { .. } | FromLane::Log { .. } | FromLane::Fatal(_) => true,
         }
     }

@@ -16,6 +16,7 @@ mod catalog;
 mod clients;
 mod core;
 mod cpu;
+mod gpus;
 mod helpers;
 mod lanes;
 mod learned;
@@ -40,7 +41,7 @@ pub use api::*;
 use crate::config::Config;
 use crate::energy::account::Report;
 use crate::error::{Code, Error};
-use crate::lane::{LaneEvent, LaneFactory, LaneId, RequestId};
+use crate::lane::{Gpus, LaneEvent, LaneFactory, LaneId, RequestId};
 
 /// An answer that comes once, from the service's thread; must not block.
 pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
@@ -59,6 +60,7 @@ enum Msg {
     Lane(LaneId, LaneEvent),
     Verified(LaneId, Result<(), Error>),
     Sampled(Box<sampler::Sample>),
+    Gpus(Gpus),
     Reload(Box<Config>, Reply<()>),
     ShutDown { grace: Duration },
 }

@@ -120,6 +120,8 @@ impl Core {
             FromLane::Hello { .. } => slot.greeted(),
             // Last words come with the end.
             FromLane::Log { .. } | FromLane::Fatal(_) => {}
+            // `fits` has refused them.
+            FromLane::Exported { .. } | FromLane::Probed(_) => {}
         }
     }
 

@@ -6,7 +6,6 @@
 //! doing.
 
 use std::fs::File;
-use std::io::BufReader;
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::process::exit;
@@ -48,12 +47,23 @@ pub fn main(args: &[String]) -> ! {
     }
 }
 
-fn set_up(parent: i32, oom_score_adj: i32) -> std::io::Result<UnixStream> {
+/// Ties this process to the daemon's life and takes away what neither workers nor those who look for GPUs may do.
+pub(super) fn bind(parent: i32) -> std::io::Result<()> {
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     // The daemon may have died before the line above.
     if nix::unistd::getppid().as_raw() != parent {
         exit(0);
     }
+    prctl::set_no_new_privs()?;
+    // Before it aborts ggml would start a debugger on us. A service never forks one. There is no other thread yet.
+    std::env::set_var("GGML_NO_BACKTRACE", "1");
+    // A core dump would hold other people's prompts.
+    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
+    Ok(())
+}
+
+fn set_up(parent: i32, oom_score_adj: i32) -> std::io::Result<UnixStream> {
+    bind(parent)?;
     let stream = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     // Proves that standard input is a socket.
     stream.peer_addr()?;
@@ -61,11 +71,6 @@ fn set_up(parent: i32, oom_score_adj: i32) -> std::io::Result<UnixStream> {
     if let Err(e) = sys::close_all_but(stream.as_raw_fd()) {
         log::debug!("close_range: {e}");
     }
-    prctl::set_no_new_privs()?;
-    // Before it aborts ggml would start a debugger on us. A service never forks one. There is no other thread yet.
-    std::env::set_var("GGML_NO_BACKTRACE", "1");
-    // A core dump would hold other people's prompts.
-    setrlimit(Resource::RLIMIT_CORE, 0, 0)?;
     // Raising one's own score is always allowed; a kernel without the file has no such score.
     let _ = std::fs::write("/proc/self/oom_score_adj", oom_score_adj.to_string());
     Ok(stream)
@@ -82,13 +87,15 @@ impl Out {
         {
             let mut guard = self.stream.lock();
             let (stream, scratch) = &mut *guard;
-            if ipc::write(stream, msg, ipc::MAX_FROM_WORKER, scratch).is_err() {
+            if ipc::send(&*stream, msg, ipc::MAX_FROM_WORKER, scratch).is_err() {
                 // Without a daemon there is nobody to work for.
                 sys::exit_now(0);
             }
         }
-        if matches!(msg, FromLane::Ready(_) | FromLane::LoadFailed(_) | FromLane::Done { .. }) {
-            self.duties.remove();
+        match msg {
+            FromLane::Ready(_) | FromLane::LoadFailed(_) => self.duties.remove(),
+            FromLane::Done { .. } | FromLane::Exported { .. } | FromLane::Probed(_) => self.duties.remove(),
+            _ => {}
         }
     }
 }
@@ -121,9 +128,6 @@ impl Duties {
 }
 
 fn run(stream: UnixStream, parent: i32) -> ! {
-    // Before the first thread: Landlock confines the calling thread and those it will start.
-    let no_writes = sandbox::forbid_writes();
-
     let out = match stream.try_clone() {
         Ok(s) => Arc::new(Out {
             stream: Mutex::new((s, Vec::new())),
@@ -136,14 +140,15 @@ fn run(stream: UnixStream, parent: i32) -> ! {
     };
     out.send(&FromLane::Hello { version: crate::VERSION.to_owned() });
 
-    let mut reader = BufReader::with_capacity(16 << 10, stream);
-    let mut scratch = Vec::new();
-    let config = match ipc::read::<ToLane>(&mut reader, ipc::MAX_TO_WORKER, &mut scratch) {
+    let mut inbox = ipc::Inbox::new(stream, ipc::MAX_TO_WORKER);
+    let config = match inbox.receive::<ToLane>() {
         Ok(Some(ToLane::Load(config))) => *config,
         _ => exit(0),
     };
 
-    // Still before the first thread, and before a byte of the model is read.
+    // Before the first thread, because Landlock confines the calling thread and those it will start; and before a byte of
+    // the model is read.
+    let no_writes = sandbox::forbid_writes(&config.device);
     let early = match config.sandbox {
         true => format!("{no_writes}, {}", sandbox::forbid_contact()),
         false => no_writes,
@@ -156,7 +161,7 @@ fn run(stream: UnixStream, parent: i32) -> ! {
         let beat = move || beat(&beat_out, &beat_progress, period);
         thread::Builder::new().name("beat".into()).stack_size(64 << 10).spawn(beat)?;
         let listen_out = Arc::clone(&out);
-        let listen = move || listen(reader, scratch, &tx, &listen_out.duties);
+        let listen = move || listen(inbox, &tx, &listen_out.duties);
         thread::Builder::new().name("listen".into()).stack_size(128 << 10).spawn(listen)
     })();
     if let Err(e) = threads {
@@ -183,17 +188,16 @@ fn run(stream: UnixStream, parent: i32) -> ! {
 }
 
 /// Reads requests and hands them to the engine, until the daemon closes the socket.
-fn listen(mut reader: BufReader<UnixStream>, mut scratch: Vec<u8>, tx: &Sender<ToLane>, duties: &Duties) {
+fn listen(mut inbox: ipc::Inbox<UnixStream>, tx: &Sender<ToLane>, duties: &Duties) {
     loop {
-        match ipc::read::<ToLane>(&mut reader, ipc::MAX_TO_WORKER, &mut scratch) {
+        match inbox.receive::<ToLane>() {
             Ok(Some(msg)) => {
-                if matches!(msg, ToLane::Start(_)) {
+                if matches!(msg, ToLane::Start(_) | ToLane::Prefill(_) | ToLane::Resume(..) | ToLane::Probe) {
                     duties.add();
                 }
                 if tx.send(msg).is_err() {
                     return;
                 }
-                scratch.shrink_to(64 << 10);
             }
             // The daemon is gone or no longer wants us; the engine may be deep in a prefill.
             Ok(None) => sys::exit_now(0),

@@ -5,12 +5,11 @@
 //! calls [`Lane::kill`].
 
 use std::ffi::OsString;
-use std::io::BufReader;
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{channel, Receiver, Sender};
@@ -21,16 +20,29 @@ use nix::sys::wait::{waitid, Id, WaitPidFlag};
 use nix::unistd::Pid;
 use parking_lot::Mutex;
 
-use super::{ipc, vet::vet};
-use crate::lane::{EventFn, FromLane, Gone, Lane, LaneConfig, LaneEvent, LaneFactory, LaneId, ToLane};
+use super::{devices, ipc, sandbox, vet::vet};
+use crate::lane::{EventFn, FromLane, Gone, Gpus, Lane, LaneConfig, LaneEvent, LaneFactory, LaneId, ToLane};
 
 /// The argument that makes `wattlmd` a worker. Followed by the daemon's process id and the worker's `oom_score_adj`.
 pub const WORKER_ARG: &str = "--worker";
 
 /// What a worker keeps of the daemon's environment: where GPU drivers and their shader caches are, and nothing that
 /// changes how programs are loaded.
-const KEEP_ENV: &[&str] =
-    &["GGML_VK_VISIBLE_DEVICES", "CUDA_VISIBLE_DEVICES", "VK_DRIVER_FILES", "XDG_CACHE_HOME", "HOME", "LANG", "TZ"];
+const KEEP_ENV: &[&str] = &[
+    "GGML_VK_VISIBLE_DEVICES",
+    "CUDA_VISIBLE_DEVICES",
+    "VK_DRIVER_FILES",
+    "VK_ICD_FILENAMES",
+    "XDG_CACHE_HOME",
+    "HOME",
+    "LANG",
+    "TZ",
+];
+
+/// Environment of a worker or of one who looks for GPUs.
+pub(super) fn environment() -> Vec<(&'static str, OsString)> {
+    KEEP_ENV.iter().filter_map(|k| std::env::var_os(k).map(|v| (*k, v))).collect()
+}
 
 /// Stacks of the two threads. They hold a few frames and no recursion.
 const STACK: usize = 128 << 10;
@@ -43,9 +55,17 @@ pub struct ProcessLanes {
     pub exe: PathBuf,
     /// Written to the worker's `oom_score_adj`, 0 to 1000, so that the kernel ends it before the daemon.
     pub oom_score_adj: i32,
+    /// Where GPU drivers keep what they compiled; made where it is missing. The only folder a worker may write to, and only
+    /// while it loads on a GPU.
+    pub shader_cache: PathBuf,
 }
 
 impl LaneFactory for ProcessLanes {
+    fn gpus(&self) -> Box<dyn FnOnce(&Path) -> Gpus + Send> {
+        let exe = self.exe.clone();
+        Box::new(move |modules| devices::find(&exe, modules, devices::PATIENCE).unwrap_or_else(Gpus::none))
+    }
+
     // Called on the service's thread, which lives as long as the daemon: a worker's death signal is tied to the
     // *thread* that started it.
     fn start(&self, id: LaneId, config: LaneConfig, events: EventFn) -> Box<dyn Lane> {
@@ -63,7 +83,13 @@ impl LaneFactory for ProcessLanes {
 impl ProcessLanes {
     fn spawn(&self, id: LaneId, config: LaneConfig, events: EventFn) -> std::io::Result<Worker> {
         let (ours, theirs) = UnixStream::pair()?;
-        let env: Vec<(&str, OsString)> = KEEP_ENV.iter().filter_map(|k| std::env::var_os(k).map(|v| (*k, v))).collect();
+        let mut env = environment();
+        if config.device.is_gpu() {
+            let caches = sandbox::SHADER_CACHES.iter();
+            env.extend(
+                caches.map(|name| (*name, std::env::var_os(name).unwrap_or_else(|| self.shader_cache.clone().into()))),
+            );
+        }
         let child = Command::new(&self.exe)
             .arg0("wattlm-worker")
             .args([WORKER_ARG, &std::process::id().to_string(), &self.oom_score_adj.to_string()])
@@ -177,10 +203,10 @@ impl Lane for NeverStarted {
     }
 }
 
-fn write_loop(mut stream: &UnixStream, inbox: &Receiver<ToLane>) {
+fn write_loop(stream: &UnixStream, inbox: &Receiver<ToLane>) {
     let mut scratch = Vec::new();
     while let Ok(msg) = inbox.recv() {
-        if let Err(e) = ipc::write(&mut stream, &msg, ipc::MAX_TO_WORKER, &mut scratch) {
+        if let Err(e) = ipc::send(stream, &msg, ipc::MAX_TO_WORKER, &mut scratch) {
             // The reading thread sees the same end and tells it.
             log::debug!("worker no longer listens: {e}");
             break;
@@ -193,14 +219,13 @@ fn write_loop(mut stream: &UnixStream, inbox: &Receiver<ToLane>) {
 }
 
 fn read_loop(id: LaneId, shared: &Shared, events: &EventFn) {
-    let mut stream = BufReader::with_capacity(16 << 10, &shared.stream);
-    let mut scratch = Vec::new();
+    let mut inbox = ipc::Inbox::new(&shared.stream, ipc::MAX_FROM_WORKER);
     let mut last_words = None;
     let mut clean = false;
     let mut broken = None;
     let mut first = true;
     loop {
-        match ipc::read::<FromLane>(&mut stream, ipc::MAX_FROM_WORKER, &mut scratch).map(|msg| msg.map(vet)) {
+        match inbox.receive::<FromLane>().map(|msg| msg.map(vet)) {
             Ok(Some(FromLane::Hello { version })) if first && version == crate::VERSION => {
                 first = false;
                 events(id, LaneEvent::Said(FromLane::Hello { version }));

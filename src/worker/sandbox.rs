@@ -11,8 +11,12 @@
 //!
 //! The filter lists what is forbidden, not what is allowed: GPU drivers and the C library change which calls they
 //! need, and a filter that kills a working device in the field is worse than one that leaves `getpid` open.
+//!
+//! A lane on a GPU may open the GPUs' device files, and its driver may keep what it compiles in one folder while it loads:
+//! recompiling takes minutes on a small device. [`confine`] ends the writing.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use landlock::{
     Access, AccessFs, AccessNet, Compatible, LandlockStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
@@ -24,15 +28,37 @@ use seccompiler::{
     SeccompRule,
 };
 
+use crate::lane::Device;
+
+/// Where drivers are told to keep what they compile: Mesa's, and NVIDIA's for graphics and for CUDA.
+pub const SHADER_CACHES: &[&str] = &["MESA_SHADER_CACHE_DIR", "__GL_SHADER_DISK_CACHE_PATH", "CUDA_CACHE_PATH"];
+
+/// How the device files of GPUs begin in `/dev`: the kernel's own interface, and those of NVIDIA, AMD, Qualcomm, ARM,
+/// Imagination and of Windows' Linux.
+const GPU_NODES: &[&str] =
+    &["dri", "nvidia", "nvhost", "nvmap", "kfd", "kgsl", "mali", "pvr", "dma_heap", "udmabuf", "dxg"];
+
 /// The newest Landlock whose rights we name. Older kernels enforce what they know.
 const LANDLOCK: ABI = ABI::V6;
 
 /// `nobody` and `nogroup`, by their numbers on every Linux distribution.
 const NOBODY: u32 = 65534;
 
-/// Forbids this thread, and those it will start, to change any file, to use TCP, and to signal other processes.
-/// Returns what was reached.
-pub fn forbid_writes() -> String {
+/// Forbids this thread, and those it will start, to change any file, to use TCP, and to signal other processes. A GPU's
+/// driver may use device files of GPUs and write to its [`SHADER_CACHES`], which are made here. Returns what was reached.
+pub fn forbid_writes(device: &Device) -> String {
+    let (nodes, caches) = match device {
+        Device::Cpu => (Vec::new(), Vec::new()),
+        Device::Gpu(_) => (gpu_nodes(), shader_caches()),
+    };
+    let node = AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
+    let cache = AccessFs::WriteFile
+        | AccessFs::Truncate
+        | AccessFs::MakeReg
+        | AccessFs::MakeDir
+        | AccessFs::RemoveFile
+        | AccessFs::RemoveDir
+        | AccessFs::Refer;
     let result = (|| {
         Ruleset::default()
             .handle_access(AccessFs::from_write(LANDLOCK))?
@@ -41,6 +67,8 @@ pub fn forbid_writes() -> String {
             .create()?
             // GPU drivers and the C library open this one for writing.
             .add_rules(landlock::path_beneath_rules(["/dev/null"], AccessFs::WriteFile | AccessFs::Truncate))?
+            .add_rules(landlock::path_beneath_rules(&nodes, node))?
+            .add_rules(landlock::path_beneath_rules(&caches, cache))?
             .set_compatibility(landlock::CompatLevel::BestEffort)
             .restrict_self()
     })();
@@ -52,6 +80,18 @@ pub fn forbid_writes() -> String {
         Ok(_) => "no landlock (not in this kernel)".to_owned(),
         Err(e) => format!("no landlock ({e})"),
     }
+}
+
+fn gpu_nodes() -> Vec<PathBuf> {
+    let Ok(dev) = std::fs::read_dir("/dev") else { return Vec::new() };
+    let of_gpu = |name: &std::ffi::OsStr| name.to_str().is_some_and(|n| GPU_NODES.iter().any(|p| n.starts_with(p)));
+    dev.flatten().filter(|e| of_gpu(&e.file_name())).map(|e| e.path()).collect()
+}
+
+fn shader_caches() -> Vec<PathBuf> {
+    let named = SHADER_CACHES.iter().filter_map(std::env::var_os).map(PathBuf::from);
+    // One that cannot be made is one that the driver goes without.
+    named.filter(|path| path.is_absolute() && std::fs::create_dir_all(path).is_ok()).collect()
 }
 
 /// Takes away what a worker with a mapped model no longer needs, from all its threads. Returns what was reached.
@@ -362,7 +402,7 @@ mod tests {
             UnixStream::connect(socket).map(drop).map_err(|e| e.kind())
         });
         let parent = nix::unistd::getppid().as_raw();
-        let reached = format!("{}, {}, {}", forbid_writes(), forbid_contact(), confine(parent));
+        let reached = format!("{}, {}, {}", forbid_writes(&Device::Cpu), forbid_contact(), confine(parent));
         println!("reached: {reached}");
         drop(other_thread.0);
         if !reached.contains(", seccomp") {

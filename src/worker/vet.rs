@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use crate::error::Error;
-use crate::lane::{FromLane, LaneInfo, Step, Usage};
+use crate::lane::trust::{Probed, MOST_LOGITS, STEPS};
+use crate::lane::{FromLane, LaneInfo, SequenceState, Step, Usage};
 
 /// Longest message for people, in bytes. llama.cpp's errors for a bad model are a few lines.
 const TEXT: usize = 4096;
@@ -52,6 +53,11 @@ pub(super) fn vet(msg: FromLane) -> FromLane {
         FromLane::Done { id, result, usage } => {
             FromLane::Done { id, result: result.map_err(error), usage: usage_of(usage) }
         }
+        FromLane::Exported { id, state, usage } => {
+            let state = SequenceState { tokens: state.tokens.min(TOKENS), ..state };
+            FromLane::Exported { id, state, usage: usage_of(usage) }
+        }
+        FromLane::Probed(result) => FromLane::Probed(Box::new((*result).map(probed).map_err(error))),
         FromLane::Log { level, text: line } => FromLane::Log { level, text: text(line, TEXT) },
         FromLane::Fatal(words) => FromLane::Fatal(text(words, TEXT)),
         FromLane::Beat { .. } => msg,
@@ -87,6 +93,14 @@ fn usage_of(u: Usage) -> Usage {
         completion_tokens: u.completion_tokens.min(TOKENS),
         prefill_us: u.prefill_us.min(MICROSECONDS),
         decode_us: u.decode_us.min(MICROSECONDS),
+    }
+}
+
+/// What is too long to be one agrees with no other.
+fn probed(p: Probed) -> Probed {
+    match p.logits.len() > MOST_LOGITS || p.choices.len() > STEPS {
+        true => Probed::default(),
+        false => p,
     }
 }
 

@@ -128,9 +128,11 @@ impl Daemon {
         std::mem::replace(&mut self.dir, tempfile::tempdir().expect("a temporary folder"))
     }
 
-    /// The processes it started that still live.
+    /// The processes it started that still live, but the one that looks for GPUs.
     pub fn workers(&self) -> Vec<i32> {
-        children(self.pid())
+        let looks =
+            |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.starts_with(b"wattlm-devices"));
+        children(self.pid()).into_iter().filter(|pid| !looks(pid)).collect()
     }
 
     /// Signals them all.

@@ -37,7 +37,7 @@ pub enum Decoded {
     Failed(i32),
 }
 
-/// Called on the decoding thread after each graph node; `true` ends the graph.
+/// Called on the decoding thread after each graph node that the CPU computes; `true` ends the graph.
 pub type WatchFn = Box<dyn Fn() -> bool>;
 
 /// A context and its threads. Not shared between threads.
@@ -50,6 +50,7 @@ pub struct Context {
     n_batch: usize,
     n_seq: i32,
     n_vocab: usize,
+    on_gpu: bool,
     /// Owned; a raw pointer because llama.cpp calls through its copy while `self` is borrowed.
     watch: *mut WatchFn,
     /// Sequence pointers for `llama_batch`; kept to save an allocation per step.
@@ -76,7 +77,8 @@ impl Context {
         c.swa_full = true;
         c.n_threads = 1;
         c.n_threads_batch = 1;
-        c.offload_kqv = false;
+        // The cache lies where the layers are. What is left on the CPU (the rows of the token embedding) stays there.
+        c.offload_kqv = model.on_gpu();
         c.op_offload = false;
         let kv = match params.kv_type {
             KvType::F16 => sys::GGML_TYPE_F16,
@@ -106,6 +108,7 @@ impl Context {
             n_batch: n_batch as usize,
             n_seq: n_seq as i32,
             n_vocab: model.n_vocab() as usize,
+            on_gpu: model.on_gpu(),
             watch,
             seq_ptrs: Vec::new(),
             ones: Vec::new(),
@@ -160,6 +163,11 @@ impl Context {
         // SAFETY: all arrays hold `n` elements and outlive the call; the batch and its sequences are within the
         // context's limits; token ids are checked by llama.cpp.
         let status = unsafe { sys::llama_decode(self.ptr.as_ptr(), raw) };
+        if self.on_gpu && status == 0 {
+            // A GPU's part was only begun. Wait for it: a step takes as long as its work, and what is asked next is heard.
+            // SAFETY: a live context.
+            unsafe { sys::llama_synchronize(self.ptr.as_ptr()) };
+        }
         super::process::cancelling(false);
         match status {
             0 => {
@@ -198,6 +206,46 @@ impl Context {
     pub fn drop_sequence(&mut self, sequence: SeqId) {
         // Forgetting a whole sequence never fails.
         let _ = self.trim(sequence, 0);
+    }
+
+    /// Bytes that [`Context::save`] writes for this sequence.
+    pub fn state_size(&mut self, sequence: SeqId) -> usize {
+        match (0..self.n_seq).contains(&sequence) {
+            // SAFETY: a live context, a sequence in range.
+            true => unsafe { sys::llama_state_seq_get_size_ext(self.ptr.as_ptr(), sequence, 0) },
+            false => 0,
+        }
+    }
+
+    /// Writes the sequence's state to `to`; gives the bytes written, 0 where it did not fit or failed.
+    pub fn save(&mut self, sequence: SeqId, to: &mut [u8]) -> usize {
+        match (0..self.n_seq).contains(&sequence) {
+            // SAFETY: a live context, a sequence in range, a buffer with its length.
+            true => unsafe {
+                sys::llama_state_seq_get_data_ext(self.ptr.as_ptr(), to.as_mut_ptr(), to.len(), sequence, 0)
+            },
+            false => 0,
+        }
+    }
+
+    /// Makes `sequence` what was saved, `tokens` tokens from position 0. `false`: the state is of another kind of cache,
+    /// damaged, or has no room; the sequence is empty then.
+    #[must_use]
+    pub fn restore(&mut self, sequence: SeqId, from: &[u8], tokens: u32) -> bool {
+        self.drop_sequence(sequence);
+        if !(0..self.n_seq).contains(&sequence) {
+            return false;
+        }
+        // SAFETY: a live context, a sequence in range, a buffer with its length; llama.cpp checks what it reads against it.
+        let read =
+            unsafe { sys::llama_state_seq_set_data_ext(self.ptr.as_ptr(), from.as_ptr(), from.len(), sequence, 0) };
+        // SAFETY: a live context's memory, a sequence in range.
+        let last = unsafe { sys::llama_memory_seq_pos_max(self.memory(), sequence) };
+        let whole = read == from.len() && i64::from(last) + 1 == i64::from(tokens);
+        if !whole {
+            self.drop_sequence(sequence);
+        }
+        whole
     }
 
     /// Forgets everything.

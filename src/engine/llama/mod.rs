@@ -12,6 +12,7 @@
 
 mod batch;
 mod context;
+pub mod memory;
 mod model;
 pub mod modules;
 mod pool;

@@ -7,18 +7,25 @@ use std::ptr::NonNull;
 
 use llama_cpp_sys_2 as sys;
 
+use super::modules::BackendDevice;
 use super::Token;
+
+/// Layers on the GPU: all there are.
+const ALL_LAYERS: i32 = i32::MAX;
 
 /// How a model is loaded.
 pub struct ModelParams {
-    /// Lock the weights in memory.
+    /// Lock the weights in memory. Without effect on a GPU, whose weights are not in it.
     pub mlock: bool,
+    /// The GPU that takes all layers. `None`: the CPU alone.
+    pub gpu: Option<BackendDevice>,
 }
 
 /// A loaded model. Immutable.
 pub struct Model {
     ptr: NonNull<sys::llama_model>,
     vocab: NonNull<sys::llama_vocab>,
+    on_gpu: bool,
 }
 
 // SAFETY: nothing changes a model after it was loaded; llama.cpp reads it from many threads itself.
@@ -27,20 +34,27 @@ unsafe impl Send for Model {}
 unsafe impl Sync for Model {}
 
 impl Model {
-    /// Maps the file, on the CPU alone. `progress` hears 0 to 1 and ends the load with `false`.
+    /// Maps the file, or copies it to a GPU. `progress` hears 0 to 1 and ends the load with `false`.
     ///
     /// `Err` holds llama.cpp's reasons; it is empty when `progress` ended the load.
     pub fn load(path: &Path, params: &ModelParams, progress: &mut dyn FnMut(f32) -> bool) -> Result<Model, String> {
         let c_path =
             CString::new(path.as_os_str().as_bytes()).map_err(|_| "the path contains a NUL byte".to_string())?;
-        // An empty list of devices: the CPU, even where a GPU is registered.
-        let mut devices: [sys::ggml_backend_dev_t; 1] = [std::ptr::null_mut()];
+        // The list ends with null. An empty one: the CPU, even where a GPU is registered. Zero layers on a GPU would not
+        // do: the GPU would be used for buffers and large products all the same, and weights would not be repacked.
+        let mut devices: [sys::ggml_backend_dev_t; 2] =
+            [params.gpu.map_or(std::ptr::null_mut(), |gpu| gpu.0), std::ptr::null_mut()];
         let mut progress = progress;
         // SAFETY: plain data.
         let mut c = unsafe { sys::llama_model_default_params() };
         c.devices = devices.as_mut_ptr();
-        c.n_gpu_layers = 0;
-        c.load_mode = if params.mlock { sys::LLAMA_LOAD_MODE_MMAP_MLOCK } else { sys::LLAMA_LOAD_MODE_MMAP };
+        c.split_mode = sys::LLAMA_SPLIT_MODE_NONE;
+        (c.n_gpu_layers, c.load_mode) = match (params.gpu, params.mlock) {
+            // Weights are copied; llama.cpp knows for which devices it should map the file for that.
+            (Some(_), _) => (ALL_LAYERS, sys::LLAMA_LOAD_MODE_AUTO),
+            (None, true) => (0, sys::LLAMA_LOAD_MODE_MMAP_MLOCK),
+            (None, false) => (0, sys::LLAMA_LOAD_MODE_MMAP),
+        };
         c.progress_callback = Some(on_progress);
         c.progress_callback_user_data = std::ptr::from_mut(&mut progress).cast();
         super::process::take_errors();
@@ -54,7 +68,12 @@ impl Model {
             unsafe { sys::llama_model_free(ptr.as_ptr()) };
             return Err("the model has no vocabulary".into());
         };
-        Ok(Model { ptr, vocab })
+        Ok(Model { ptr, vocab, on_gpu: params.gpu.is_some() })
+    }
+
+    /// Whether its layers are on a GPU.
+    pub fn on_gpu(&self) -> bool {
+        self.on_gpu
     }
 
     pub(super) fn as_ptr(&self) -> *mut sys::llama_model {

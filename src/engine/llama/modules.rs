@@ -22,8 +22,78 @@ pub fn score(path: &Path) -> Result<i32, String> {
     Ok(unsafe { score() })
 }
 
+/// A loaded module.
+#[derive(Debug, Clone, Copy)]
+pub struct Backend(sys::ggml_backend_reg_t);
+
+// SAFETY: ggml never unloads or changes a registered backend unless told to, which we do not.
+unsafe impl Send for Backend {}
+
+/// A device of a loaded module. It lives as long as the process.
+#[derive(Debug, Clone, Copy)]
+pub struct BackendDevice(pub(super) sys::ggml_backend_dev_t);
+
+/// What a backend says of a GPU.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// The backend's name for it, e.g. `Vulkan0`.
+    pub name: String,
+    /// The driver's name for it.
+    pub description: String,
+    /// Where it sits, where that is known.
+    pub bus: Option<String>,
+    /// It uses the machine's memory.
+    pub integrated: bool,
+    /// Bytes of memory.
+    pub total: u64,
+    /// Bytes free, where the driver knows; else all.
+    pub free: u64,
+}
+
+impl Backend {
+    /// Its GPUs, in its own order. Other devices (accelerators, the CPU) are left out.
+    pub fn gpus(self) -> Vec<(BackendDevice, Facts)> {
+        let text = |s: *const std::ffi::c_char| {
+            // SAFETY: ggml's strings are NUL-terminated and live as long as the backend.
+            (!s.is_null()).then(|| unsafe { CStr::from_ptr(s) }.to_string_lossy().trim().to_string())
+        };
+        // SAFETY: a registered backend.
+        let count = unsafe { sys::ggml_backend_reg_dev_count(self.0) };
+        let mut gpus = Vec::new();
+        for i in 0..count {
+            // SAFETY: an index below the count.
+            let device = unsafe { sys::ggml_backend_reg_dev_get(self.0, i) };
+            if device.is_null() {
+                continue;
+            }
+            // SAFETY: plain data, for which zeros are valid; filled in by the call for a live device.
+            let props = unsafe {
+                let mut props: sys::ggml_backend_dev_props = std::mem::zeroed();
+                sys::ggml_backend_dev_get_props(device, &mut props);
+                props
+            };
+            let integrated = props.type_ == sys::GGML_BACKEND_DEVICE_TYPE_IGPU;
+            if !integrated && props.type_ != sys::GGML_BACKEND_DEVICE_TYPE_GPU {
+                continue;
+            }
+            gpus.push((
+                BackendDevice(device),
+                Facts {
+                    name: text(props.name).unwrap_or_default(),
+                    description: text(props.description).unwrap_or_default(),
+                    bus: text(props.device_id).filter(|b| !b.is_empty()),
+                    integrated,
+                    total: props.memory_total as u64,
+                    free: props.memory_free as u64,
+                },
+            ));
+        }
+        gpus
+    }
+}
+
 /// Loads a module for the rest of the process' life and registers its devices.
-pub fn load(path: &Path) -> Result<(), String> {
+pub fn load(path: &Path) -> Result<Backend, String> {
     let c_path = CString::new(path.as_os_str().as_bytes()).map_err(|_| "the path contains a NUL byte".to_string())?;
     // SAFETY: a NUL-terminated path; ggml reports failure by null.
     let reg = unsafe { sys::ggml_backend_load(c_path.as_ptr()) };
@@ -31,7 +101,7 @@ pub fn load(path: &Path) -> Result<(), String> {
         let why = super::process::take_errors();
         return Err(if why.is_empty() { "ggml refused it".into() } else { why.join("; ") });
     }
-    Ok(())
+    Ok(Backend(reg))
 }
 
 /// The CPU backend, if one is registered.

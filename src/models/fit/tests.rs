@@ -215,3 +215,39 @@ fn a_header_gives_its_shape() {
     assert!(s.tied && s.sliding && s.merges == 1);
     assert_eq!(s.weight_bytes, 1024 + 8 * 36 + 7 * 36 + 256);
 }
+
+fn gpu(unified: bool, total: u64, free: u64) -> GpuInfo {
+    let id = crate::lane::GpuId { name: "gpu0".into(), module: "vulkan".into(), ggml: "Vulkan0".into() };
+    GpuInfo { id, description: "chip".into(), bus: None, unified, memory_total: total, memory_free: free }
+}
+
+#[test]
+fn a_gpu_holds_the_weights_and_where_it_shares_memory_they_count_there() {
+    let (shape, w) = (qwen(), wanted());
+    let apart = predict_on_gpu(&shape, &w, false);
+    assert_eq!(apart.device, shape.weight_bytes + kv(&shape, &w) + compute(&shape, &w) + GPU_STAGING);
+    // The embedding is looked up here; nothing else of the weights stays.
+    assert_eq!((apart.host.mapped, apart.host.repacked, apart.host.kv), (shape.embedding.1, 0, 0));
+    let shared = predict_on_gpu(&shape, &w, true);
+    assert_eq!(shared.device, apart.device);
+    assert_eq!(shared.host.total(), apart.host.total() + apart.device);
+    let untied = predict_on_gpu(&Shape { tied: false, ..shape.clone() }, &w, false);
+    assert_eq!(apart.device - untied.device, shape.embedding.1);
+}
+
+#[test]
+fn what_a_gpu_cannot_hold_is_refused_with_the_figures() {
+    let (shape, w) = (qwen(), wanted());
+    let room = Available { bytes: 4 << 30, source: "free".into() };
+    let check = |gpu: &GpuInfo, room: &Available| check_on_gpu("m:q", &shape, &w, gpu, room, 0);
+    assert!(check(&gpu(false, 8 << 30, 8 << 30), &room).is_ok());
+    let full = check(&gpu(false, 8 << 30, 100 << 20), &room).unwrap_err();
+    assert_eq!(full.code, Code::InsufficientMemory);
+    assert!(full.message.contains("memory of gpu0 (chip)"), "{full}");
+    // The memory is shared: what the driver calls free does not count, what the machine has does.
+    assert!(check(&gpu(true, 8 << 30, 0), &room).is_ok());
+    let tight = Available { bytes: 512 << 20, ..room };
+    let shared = check(&gpu(true, 8 << 30, 8 << 30), &tight).unwrap_err();
+    assert!(shared.message.contains("(free)"), "{shared}");
+    assert!(check(&gpu(false, 8 << 30, 8 << 30), &tight).is_ok());
+}
