@@ -119,8 +119,11 @@ impl Server {
                 self.context.drop_sequence(place.sequence);
                 keep = 0;
             }
+            let mut handover_us = 0;
             if let Some(state) = &import {
+                let begun = Instant::now();
                 keep = self.import(place.sequence, &prompt, state);
+                handover_us = begun.elapsed().as_micros() as u64;
             }
             self.seeds = self.seeds.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             let len = prompt.len() as u32;
@@ -147,6 +150,7 @@ impl Server {
                 limit,
                 export,
                 handed_over: false,
+                handover_us,
                 sampler,
                 text: TextStream::new(&job.stop),
                 started: Instant::now(),

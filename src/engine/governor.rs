@@ -39,6 +39,17 @@ impl Sample {
     pub fn cpu(&self) -> Duration {
         self.cpu
     }
+
+    /// The time that does not jump.
+    pub fn wall(&self) -> Duration {
+        self.wall
+    }
+
+    /// Of these clocks.
+    #[cfg(test)]
+    pub fn at(wall: Duration, cpu: Duration) -> Sample {
+        Sample { wall, cpu }
+    }
 }
 
 /// ggml's level 1 is 131072 pauses, a fraction of a millisecond to a few: it bridges the time between two steps

@@ -12,7 +12,7 @@ use super::admit::Waiting;
 use super::llama::{memory, SeqId, Token};
 use super::serve::Server;
 use crate::error::{Code, Error, Result};
-use crate::lane::{Finish, FromLane, Job, KvType, Parcel, SequenceState};
+use crate::lane::{Finish, FromLane, Job, KvType, Parcel, SequenceState, Usage};
 
 /// FNV-1a. Not against an adversary: both lanes are the daemon's own.
 struct Fnv(u64);
@@ -103,9 +103,11 @@ impl Server {
             if !slot.export || slot.outcome.is_some() || slot.pending() > 0 {
                 continue;
             }
-            let (id, usage, sequence) = (slot.id, slot.usage(Instant::now()), slot.sequence);
+            let (id, begun, sequence) = (slot.id, Instant::now(), slot.sequence);
+            let usage = slot.usage(begun);
             let outcome = match self.export(i, sequence) {
                 Ok(state) => {
+                    let usage = Usage { handover_us: begun.elapsed().as_micros() as u64, ..usage };
                     (self.out)(FromLane::Exported { id, state, usage });
                     self.slots[i].handed_over = true;
                     // Not told to anybody.

@@ -13,12 +13,15 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::alive::Alive;
 use crate::lane::{RequestId, ToLane};
 
 /// The inbox with what was read ahead of it.
 pub struct Mailbox {
     inbox: Receiver<ToLane>,
     progress: Arc<AtomicU64>,
+    /// On a GPU, from whose steps nothing calls back.
+    alive: Option<Alive>,
     state: RefCell<State>,
 }
 
@@ -31,9 +34,24 @@ struct State {
 }
 
 impl Mailbox {
-    /// `progress` grows with every graph node.
-    pub fn new(inbox: Receiver<ToLane>, progress: Arc<AtomicU64>) -> Self {
-        Mailbox { inbox, progress, state: RefCell::default() }
+    /// `progress` grows with every graph node; on a GPU `alive` sees to it.
+    pub fn new(inbox: Receiver<ToLane>, progress: Arc<AtomicU64>, alive: Option<Alive>) -> Self {
+        Mailbox { inbox, progress, alive, state: RefCell::default() }
+    }
+
+    /// Something begins in which a GPU's driver may compute for `limit`.
+    pub fn begins(&self, limit: Duration) {
+        if let Some(alive) = &self.alive {
+            alive.begin(limit);
+        }
+    }
+
+    /// It has ended.
+    pub fn ends(&self) {
+        if let Some(alive) = &self.alive {
+            alive.end();
+        }
+        self.bump();
     }
 
     /// Reads what is there, without blocking.
@@ -90,12 +108,13 @@ impl Mailbox {
     /// A step of these requests begins.
     pub fn step_begins(&self, requests: impl Iterator<Item = RequestId>) {
         self.state.borrow_mut().in_flight = Some(requests.collect());
+        self.begins(super::GPU_STEP);
     }
 
     /// The step is over.
     pub fn step_ends(&self) {
         self.state.borrow_mut().in_flight = None;
-        self.bump();
+        self.ends();
     }
 
     /// Called while the engine computes; `true`: stop, the result is of no use to anyone.
@@ -135,7 +154,7 @@ mod tests {
 
     fn mailbox() -> (std::sync::mpsc::Sender<ToLane>, Mailbox) {
         let (tx, rx) = channel();
-        (tx, Mailbox::new(rx, Arc::default()))
+        (tx, Mailbox::new(rx, Arc::default(), None))
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! stands in [`llama`] only; idle, no thread of the engine runs.
 
 mod admit;
+mod alive;
 mod backends;
 mod cells;
 mod governor;
@@ -29,14 +30,14 @@ mod threads;
 use std::io::Read;
 use std::path::Path;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
+use std::sync::atomic::AtomicU64;
+use std::sync::mpsc::Receiver;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crate::error::{Code, Error, Result};
 use crate::lane::{Device, FromLane, Gpus, LaneConfig, LaneInfo, ToLane};
+use alive::Alive;
 use llama::{Batch, Context, ContextParams, Decoded, Model, ModelParams, MAX_SEQUENCES};
 use mailbox::Mailbox;
 use template::ChatTemplate;
@@ -67,7 +68,10 @@ const GPU_CHUNK: u32 = 512;
 
 /// A driver may compile for so long when a GPU first meets a model's kinds of operations: minutes where the processor is
 /// the GPU. It keeps the result on disk.
-const GPU_PATIENCE: Duration = Duration::from_secs(1200);
+const GPU_LOAD: Duration = Duration::from_secs(1200);
+
+/// And for so long in one step, which may be the first of its kind.
+const GPU_STEP: Duration = Duration::from_secs(120);
 
 /// Loads the model and serves until [`ToLane::Quit`] or until nobody holds the other end of `inbox`.
 ///
@@ -78,8 +82,8 @@ pub fn run(mut config: LaneConfig, inbox: Receiver<ToLane>, out: OutFn, hooks: H
         config.prefill_chunk = config.prefill_chunk.min(GPU_CHUNK);
         config.prefill_chunk_shared = config.prefill_chunk_shared.min(GPU_CHUNK);
     }
-    let alive = config.device.is_gpu().then(|| Alive::begin(hooks.progress.clone(), GPU_PATIENCE));
-    let mail = Rc::new(Mailbox::new(inbox, hooks.progress));
+    let alive = config.device.is_gpu().then(|| Alive::new(hooks.progress.clone()));
+    let mail = Rc::new(Mailbox::new(inbox, hooks.progress, alive));
     let (log, fatal) = (out.clone(), out.clone());
     llama::process::listen(
         Arc::new(move |level, text| {
@@ -90,8 +94,9 @@ pub fn run(mut config: LaneConfig, inbox: Receiver<ToLane>, out: OutFn, hooks: H
         }),
         Arc::new(move |message| fatal(FromLane::Fatal(message.to_string()))),
     );
+    mail.begins(GPU_LOAD);
     let loaded = load(&config, &mail, &out, hooks.on_mapped);
-    drop(alive);
+    mail.ends();
     match loaded {
         Ok(Some((server, info))) => {
             out(FromLane::Ready(Box::new(info)));
@@ -111,40 +116,6 @@ pub fn find_gpus(backends_dir: &Path) -> Gpus {
     let gpus = backends::find_gpus(backends_dir);
     llama::process::unlisten();
     gpus
-}
-
-/// Counts as progress, while it exists and for a limited time, what llama.cpp does not let us watch.
-struct Alive {
-    /// `None` only while it is dropped.
-    stop: Option<Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Alive {
-    fn begin(progress: Arc<AtomicU64>, limit: Duration) -> Alive {
-        let (stop, stopped) = channel::<()>();
-        let end = Instant::now() + limit;
-        let count = move || {
-            while Instant::now() < end {
-                match stopped.recv_timeout(Duration::from_millis(200)) {
-                    Err(RecvTimeoutError::Timeout) => drop(progress.fetch_add(1, Ordering::Relaxed)),
-                    _ => return,
-                }
-            }
-        };
-        // Without a thread, a slow driver is taken for one that hangs, which is the better of two errors.
-        Alive { stop: Some(stop), thread: std::thread::Builder::new().name("alive".into()).spawn(count).ok() }
-    }
-}
-
-impl Drop for Alive {
-    fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take() {
-            // It holds nothing that a panic could have broken.
-            let _ = thread.join();
-        }
-    }
 }
 
 /// Brings everything up. `None`: told to quit meanwhile.
@@ -223,8 +194,7 @@ fn load(
         warm_up(&model, &mut context, &[1]).map_err(failed)?;
     } else {
         threads = Threads::new(config.threads, &config.cpus, &mut context).map_err(failed)?;
-        // A kind of step for each kind of kernel: vectors up to eight tokens, each a kernel of its own, and matrices.
-        warm_up(&model, &mut context, &[1, 2, 3, 4, 5, 6, 7, 8, 16, 48, chunk]).map_err(failed)?;
+        warm_up(&model, &mut context, &first_steps(slots, chunk)).map_err(failed)?;
         sandbox = on_mapped();
     }
     let kernels = match &gpu {
@@ -269,6 +239,15 @@ fn check_file(path: &Path) -> Result<()> {
         Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => failed("not a GGUF file: it is cut short".into()),
         Err(e) => failed(format!("cannot read the model file: {e}; check its path and permissions")),
     }
+}
+
+/// A step for each kind of kernel that a lane on a GPU will want: vectors, for each number of sequences that are decoded
+/// together a kernel of its own, and matrices of two sizes. What is rarer is compiled when it is met, and not kept.
+fn first_steps(slots: u32, chunk: u32) -> Vec<u32> {
+    /// Wider products are of matrices, for all of ggml's backends.
+    const WIDEST_VECTOR: u32 = 8;
+    let small = 4 * WIDEST_VECTOR;
+    (1..=slots.min(WIDEST_VECTOR)).chain([small.min(chunk), chunk]).collect()
 }
 
 /// Decodes steps of these lengths and forgets them: the first decode allocates what the later ones reuse, and kernels that

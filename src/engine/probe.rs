@@ -56,7 +56,6 @@ impl Server {
             position += tokens.len() as u32;
             tokens = vec![choice.token];
             probed.choices.push(choice);
-            self.mail.bump();
         }
         Ok(probed)
     }
@@ -68,7 +67,10 @@ impl Server {
         for (i, (token, position)) in tokens.iter().zip(position..).enumerate() {
             last = self.batch.push(*token, position, 0, i + 1 == tokens.len());
         }
-        match self.context.decode(&mut self.batch) {
+        self.mail.begins(super::GPU_STEP);
+        let decoded = self.context.decode(&mut self.batch);
+        self.mail.ends();
+        match decoded {
             Decoded::Done => self.context.logits(last).ok_or_else(|| "llama.cpp gave no logits".into()),
             other => Err(format!("llama.cpp could not compute it ({other:?})")),
         }

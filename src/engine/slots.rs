@@ -30,6 +30,8 @@ pub struct Slot {
     pub export: bool,
     /// That was done: its end has been told.
     pub handed_over: bool,
+    /// Time that giving its state out, or taking it in, took.
+    pub handover_us: u64,
     pub sampler: Sampler,
     pub text: TextStream,
     pub started: Instant,
@@ -98,6 +100,7 @@ impl Slot {
             completion_tokens: self.tokens.len() as u32 - self.prompt_len,
             prefill_us: us(self.started, self.first_token.unwrap_or(now)),
             decode_us: self.first_token.zip(self.last_token).map_or(0, |(first, last)| us(first, last)),
+            handover_us: self.handover_us,
         }
     }
 }

@@ -338,6 +338,8 @@ pub struct Usage {
     pub prefill_us: u64,
     /// From the first token to the last, in microseconds.
     pub decode_us: u64,
+    /// Microseconds for giving the sequence's state out of the lane or taking it in. Part of neither of the others.
+    pub handover_us: u64,
 }
 
 /// A request's part in one step.

@@ -199,7 +199,14 @@ impl Drop for Server {
 fn outcome(finish: Finish) -> Box<Outcome> {
     Box::new(Outcome {
         finish,
-        usage: Usage { prompt_tokens: 7, cached_tokens: 3, completion_tokens: 2, prefill_us: 1, decode_us: 1 },
+        usage: Usage {
+            prompt_tokens: 7,
+            cached_tokens: 3,
+            completion_tokens: 2,
+            prefill_us: 1,
+            decode_us: 1,
+            ..Usage::default()
+        },
         receipt: Receipt {
             request: "req-00000001".into(),
             model: "demo:q4".into(),

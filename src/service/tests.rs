@@ -503,7 +503,14 @@ fn the_account_is_kept_and_each_sees_their_own() {
     let lane = stage.lane();
     lane.ready();
     let id = lane.started();
-    let usage = Usage { prompt_tokens: 9, cached_tokens: 4, completion_tokens: 3, prefill_us: 1, decode_us: 1 };
+    let usage = Usage {
+        prompt_tokens: 9,
+        cached_tokens: 4,
+        completion_tokens: 3,
+        prefill_us: 1,
+        decode_us: 1,
+        ..Usage::default()
+    };
     lane.say(FromLane::Done { id, result: Ok(Finish::Stop), usage });
     end(&updates).unwrap();
     let ask = |peer: Peer, whose: Whose| {

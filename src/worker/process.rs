@@ -4,7 +4,7 @@
 //! block neither the service nor the other workers. Deciding that a worker hangs or lies is the service's business: it
 //! calls [`Lane::kill`].
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
@@ -26,22 +26,28 @@ use crate::lane::{EventFn, FromLane, Gone, Gpus, Lane, LaneConfig, LaneEvent, La
 /// The argument that makes `wattlmd` a worker. Followed by the daemon's process id and the worker's `oom_score_adj`.
 pub const WORKER_ARG: &str = "--worker";
 
-/// What a worker keeps of the daemon's environment: where GPU drivers and their shader caches are, and nothing that
-/// changes how programs are loaded.
+/// What a worker keeps of the daemon's environment: where GPU drivers and their shader caches are, what switches a driver's
+/// or a backend's faults off, and nothing that changes how programs are loaded.
 const KEEP_ENV: &[&str] = &[
-    "GGML_VK_VISIBLE_DEVICES",
     "CUDA_VISIBLE_DEVICES",
     "VK_DRIVER_FILES",
     "VK_ICD_FILENAMES",
+    "GALLIVM_PERF",
+    "LP_NATIVE_VECTOR_WIDTH",
+    "LP_NUM_THREADS",
     "XDG_CACHE_HOME",
     "HOME",
     "LANG",
     "TZ",
 ];
 
+/// And all that begins so: ggml's Vulkan backend knows two dozen switches.
+const KEEP_ENV_OF: &str = "GGML_VK_";
+
 /// Environment of a worker or of one who looks for GPUs.
-pub(super) fn environment() -> Vec<(&'static str, OsString)> {
-    KEEP_ENV.iter().filter_map(|k| std::env::var_os(k).map(|v| (*k, v))).collect()
+pub(super) fn environment() -> Vec<(OsString, OsString)> {
+    let keep = |name: &OsStr| name.to_str().is_some_and(|n| KEEP_ENV.contains(&n) || n.starts_with(KEEP_ENV_OF));
+    std::env::vars_os().filter(|(name, _)| keep(name)).collect()
 }
 
 /// Stacks of the two threads. They hold a few frames and no recursion.
@@ -85,10 +91,8 @@ impl ProcessLanes {
         let (ours, theirs) = UnixStream::pair()?;
         let mut env = environment();
         if config.device.is_gpu() {
-            let caches = sandbox::SHADER_CACHES.iter();
-            env.extend(
-                caches.map(|name| (*name, std::env::var_os(name).unwrap_or_else(|| self.shader_cache.clone().into()))),
-            );
+            let folder = |name| std::env::var_os(name).unwrap_or_else(|| self.shader_cache.clone().into());
+            env.extend(sandbox::SHADER_CACHES.iter().map(|name| (name.into(), folder(name))));
         }
         let child = Command::new(&self.exe)
             .arg0("wattlm-worker")

@@ -93,6 +93,7 @@ fn usage_of(u: Usage) -> Usage {
         completion_tokens: u.completion_tokens.min(TOKENS),
         prefill_us: u.prefill_us.min(MICROSECONDS),
         decode_us: u.decode_us.min(MICROSECONDS),
+        handover_us: u.handover_us.min(MICROSECONDS),
     }
 }
 
@@ -148,6 +149,7 @@ mod tests {
             completion_tokens: u32::MAX,
             prefill_us: u64::MAX,
             decode_us: u64::MAX,
+            handover_us: u64::MAX,
         };
         let done = FromLane::Done { id: RequestId(1), result: Ok(Finish::Stop), usage: most };
         let FromLane::Done { usage, .. } = vet(done) else { panic!("another message") };
