@@ -49,6 +49,9 @@ fn page(s: &Status) -> String {
     if let Some(why) = &s.no_gpu {
         rows.push(("gpu", format!("none: {why}")));
     }
+    for why in &s.distrusted {
+        rows.push(("distrusted", why.clone()));
+    }
     if t.worker_faults > 0 {
         rows.push(("faults", format!("workers: {}; requests started again: {}", t.worker_faults, t.retried)));
     }
@@ -151,6 +154,7 @@ mod tests {
             memory_available: 3 << 29,
             gpus: Vec::new(),
             no_gpu: None,
+            distrusted: Vec::new(),
             energy: EnergyStatus::default(),
         }
     }

@@ -580,7 +580,7 @@ mod tests {
             (
                 "[budget]",
                 "f:1:2: unknown key 'budget'; \
-                 there are [server], [queue], [models], [cpu], [worker], [energy], [power], [power.battery], \
+                 there are [server], [queue], [models], [cpu], [gpu], [worker], [energy], [power], [power.battery], \
                  [power.low_battery], [paths], [log], [[model]], [[client]]",
             ),
             ("[log]\n'ä' = 1", "f:2:1: unknown key 'ä' in [log]; there are level"),

@@ -31,7 +31,7 @@ pub use self::{
     problem::Problem,
     reference::{default_file, reference_markdown},
     schema::{
-        Client, Cpu, Effect, Energy, Key, Log, Model, Models, Paths, Power, PowerBattery, PowerLowBattery, Queue,
+        Client, Cpu, Effect, Energy, Gpu, Key, Log, Model, Models, Paths, Power, PowerBattery, PowerLowBattery, Queue,
         Section, Server, Worker,
     },
     tree::{Change, Config, ModelSettings},

@@ -260,6 +260,12 @@ sections! {
         prefill_chunk_shared: u32 = 64, NextLoad, 1..=8192;
     }
 
+    /// Graphics processors.
+    Gpu "gpu" {
+        /// Whether they are used where they are found and compute what the processor computes.
+        enabled: bool = true, Reload;
+    }
+
     /// The processes that run the models, and what happens when one fails.
     Worker "worker" {
         /// A busy worker gives a sign of life this often. One that gives none for this and a second is killed.
@@ -296,6 +302,8 @@ sections! {
         idle: Microwatts = watts(0), Reload, watts(0)..=watts(10_000);
         /// What one busy core adds to that at its full clock. 0: as for `idle`.
         core: Microwatts = watts(0), Reload, watts(0)..=watts(1000);
+        /// What a busy GPU adds, until a sensor has seen it at work. 0: a built-in figure.
+        gpu: Microwatts = watts(0), Reload, watts(0)..=watts(10_000);
     }
 
     /// What all requests together may take from the device. What one of them lets through another may still stop; a

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::paths::Env;
 use super::schema::{
-    Client, Cpu, Effect, Energy, Log, Model, Models, Paths, Power, PowerBattery, PowerLowBattery, Queue, Section,
+    Client, Cpu, Effect, Energy, Gpu, Log, Model, Models, Paths, Power, PowerBattery, PowerLowBattery, Queue, Section,
     Server, Worker,
 };
 use crate::lane::KvType;
@@ -26,6 +26,8 @@ pub struct Config {
     pub model: Vec<Model>,
     /// `[cpu]`
     pub cpu: Cpu,
+    /// `[gpu]`
+    pub gpu: Gpu,
     /// `[worker]`
     pub worker: Worker,
     /// `[energy]`
@@ -185,12 +187,13 @@ impl Config {
     }
 
     /// The tables of the file, `[[model]]` and `[[client]]` left out, in the order of the reference.
-    pub fn sections(&self) -> [&dyn Section; 11] {
+    pub fn sections(&self) -> [&dyn Section; 12] {
         [
             &self.server,
             &self.queue,
             &self.models,
             &self.cpu,
+            &self.gpu,
             &self.worker,
             &self.energy,
             &self.power,
@@ -202,11 +205,12 @@ impl Config {
     }
 
     pub(super) fn section_mut(&mut self, name: &str) -> Option<&mut dyn Section> {
-        let all: [&mut dyn Section; 11] = [
+        let all: [&mut dyn Section; 12] = [
             &mut self.server,
             &mut self.queue,
             &mut self.models,
             &mut self.cpu,
+            &mut self.gpu,
             &mut self.worker,
             &mut self.energy,
             &mut self.power,

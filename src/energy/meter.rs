@@ -177,8 +177,12 @@ impl Meter {
     /// What it is now. It may change when a sensor fails for long or comes back, see [`Meter::epoch`].
     pub fn info(&self) -> MeterInfo {
         let names: Vec<&str> = self.members.iter().map(|m| m.source.spec().name.as_str()).collect();
-        let refresh = self.members.iter().map(|m| m.tracker.refresh().get()).max().unwrap_or_default();
-        MeterInfo { source: names.join("+"), scope: self.scope, refresh }
+        MeterInfo { source: names.join("+"), scope: self.scope, refresh: self.refresh() }
+    }
+
+    /// The longest time between two refreshes of its sensors, as measured.
+    pub fn refresh(&self) -> Duration {
+        self.members.iter().map(|m| m.tracker.refresh().get()).max().unwrap_or_default()
     }
 
     /// Changes whenever other sensors are used: what was learned of the idle draw then holds no longer.

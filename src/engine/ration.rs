@@ -1,4 +1,4 @@
-//! What each request used of the process' CPU time, and the end of those that used up their allowance.
+//! What each request used of the process' CPU time (on a GPU, of the time of its steps), and the end of those that used up their allowance.
 //!
 //! A request ends *before* the step that would take it beyond its allowance, judged by its last one. A piece of a prompt
 //! is made smaller where that keeps it within: what was computed of a prompt stays for its tenant's next request, so it
@@ -18,8 +18,10 @@ const REFUSAL: Duration = Duration::from_micros(100);
 
 /// What computing costs.
 pub(super) struct Costs {
-    /// The process' CPU time up to which it was told.
+    /// The process' CPU time up to which it was told; on a GPU, that of its load and the time of its steps since.
     told: Duration,
+    /// It computes on a GPU, whose work the process' CPU time does not show.
+    gpu: bool,
     /// See [`crate::lane::LaneInfo::cell_cost`].
     cell: f32,
     /// CPU time of a token's decoding, of the request that decoded last, in microseconds.
@@ -29,18 +31,20 @@ pub(super) struct Costs {
 }
 
 impl Costs {
-    pub(super) fn new(cell: f32) -> Costs {
-        Costs { told: Sample::now().cpu(), cell, decode: None, prefill: None }
+    pub(super) fn new(cell: f32, gpu: bool) -> Costs {
+        Costs { told: Sample::now().cpu(), gpu, cell, decode: None, prefill: None }
     }
 
     /// It has work again: what was used meanwhile is nobody's.
     pub(super) fn wake(&mut self) {
-        self.told = Sample::now().cpu();
+        if !self.gpu {
+            self.told = Sample::now().cpu();
+        }
     }
 
-    /// Microseconds since it was last told.
-    fn take(&mut self) -> u64 {
-        let used = Sample::now().cpu().saturating_sub(self.told);
+    /// Microseconds since it was last told, of which the last step took `step`.
+    fn take(&mut self, step: Duration) -> u64 {
+        let used = if self.gpu { step } else { Sample::now().cpu().saturating_sub(self.told) };
         let us = used.as_micros() as u64;
         // What is less than a microsecond is told with the next.
         self.told += Duration::from_micros(us);
@@ -89,9 +93,10 @@ impl Server {
 
     /// Says what the step brought and took, and notes whose it was.
     pub(super) fn report(&mut self, mut step: Step, begun: Instant) {
-        step.cpu_us = self.costs.take();
+        let elapsed = begun.elapsed();
+        step.us = elapsed.as_micros() as u64;
+        step.cpu_us = self.costs.take(elapsed);
         step.cpu_end_us = self.costs.told.as_micros() as u64;
-        step.us = begun.elapsed().as_micros() as u64;
         let used = step.cpu_us as f64;
         for (part, share) in step.parts.iter().zip(step_weights(&step.parts, self.costs.cell)) {
             if part.decode > 0 {

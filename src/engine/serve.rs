@@ -91,7 +91,7 @@ impl Server {
             },
             chunk: u32::MAX,
             pauses: Pauses::new(),
-            costs: Costs::new(model.cell_cost()),
+            costs: Costs::new(model.cell_cost(), config.device.is_gpu()),
             n_ctx: config.n_ctx,
             longest: if trained == 0 { config.n_ctx } else { config.n_ctx.min(trained) },
             n_slots: config.slots,

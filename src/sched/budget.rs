@@ -527,8 +527,8 @@ impl Sched {
     /// A request waits for the charger or for the device to cool: only [`Event::Signals`](super::Event::Signals) lets
     /// it go on, so somebody must look at them now and then.
     pub fn wants_signals(&self) -> bool {
-        let variants = self.queue.variants();
-        let mut heads = variants.into_iter().flat_map(|variant| self.queue.heads(variant));
+        let sites = self.queue.sites();
+        let mut heads = sites.into_iter().flat_map(|site| self.queue.heads(site));
         heads.any(|head| matches!(self.book.gate(head.id), Gate::Closed(_)))
     }
 

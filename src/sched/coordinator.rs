@@ -13,12 +13,12 @@ use super::budget::{Book, Gate};
 use super::lanes::{Drain, Lanes, Stage};
 use super::pace::{Bounds, Pacer, PowerState};
 use super::queue::{Queue, Waiting};
-use super::{Action, Arrival, Event, Limits, VariantId};
+use super::{Action, Arrival, Event, Limits, Plan, Site};
 use crate::clock::Time;
 use crate::error::{Code, Error};
 use crate::lane::{LaneId, RequestId, Tenant};
 
-/// How far a variant is from taking requests.
+/// How far a site is from taking requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LaneState {
     /// No lane: nobody needs one, or it waits for memory or for a backoff.
@@ -39,7 +39,7 @@ pub enum LaneState {
 /// A request that has not ended.
 #[derive(Debug)]
 pub(super) struct Request {
-    pub(super) variant: VariantId,
+    pub(super) site: Site,
     pub(super) place: Waiting,
     pub(super) deadline: Option<Time>,
     /// Where it runs; `None` while it waits.
@@ -101,8 +101,10 @@ impl Sched {
             Event::LaneGone { lane, retry, expected, error } => {
                 self.lane_gone(lane, &BTreeSet::from_iter(retry), expected, &error, &mut out);
             }
-            Event::Load(variant) => self.load(variant),
-            Event::Unload(variant) => self.unload(variant),
+            Event::Load(site) => self.load(site),
+            Event::Unload(site) => self.unload(site),
+            Event::Site { .. } | Event::Profile { .. } | Event::Measured { .. } | Event::Woke { .. } => {}
+            Event::Exported { .. } => {}
             Event::Stopped(id) => self.stopped(id),
             Event::Spent { id, more, less } => self.book.spent(id, more, less),
             Event::Settled(id) => self.book.settled(id),
@@ -116,7 +118,7 @@ impl Sched {
             Event::Client { client, limits } => self.book.client(client, limits),
             Event::Restored { purse, level } => self.book.restore(purse, level),
             Event::Tick => {}
-            Event::IdleUnload { variant, after } => self.lanes.entry(variant).idle_unload = Some(after),
+            Event::IdleUnload { site, after } => self.lanes.entry(site).idle_unload = Some(after),
             Event::Limits(limits) => self.limits = limits,
             Event::ShutDown => self.shut_down(&mut out),
         }
@@ -127,14 +129,14 @@ impl Sched {
     /// When [`Event::Tick`] is due, unless another event comes first. Always after the last event's time; `None` where
     /// time alone changes nothing, so that an idle service sleeps.
     pub fn next_timeout(&self) -> Option<Time> {
-        let lanes = self.lanes.entries.iter().filter_map(|(variant, entry)| match &entry.lane {
-            Some(lane) if lane.is_idle() && !self.is_eager(*variant) => {
+        let lanes = self.lanes.entries.iter().filter_map(|(site, entry)| match &entry.lane {
+            Some(lane) if lane.is_idle() && !self.is_eager(*site) => {
                 entry.idle_limit(&self.limits).map(|limit| lane.used + limit)
             }
-            None if self.is_needed(*variant) => Some(entry.not_before).filter(|end| *end > self.now),
+            None if self.is_needed(*site) => Some(entry.not_before).filter(|end| *end > self.now),
             _ => None,
         });
-        let heads = self.queue.variants().into_iter().flat_map(|variant| self.queue.heads(variant));
+        let heads = self.queue.sites().into_iter().flat_map(|site| self.queue.heads(site));
         let refills = heads.filter_map(|head| match self.book.gate(head.id) {
             Gate::Short { until, .. } => Some(until),
             _ => None,
@@ -157,16 +159,16 @@ impl Sched {
         self.requests.len() - self.queue.len()
     }
 
-    /// How many requests for the same variant stand before this one: more urgent, or as urgent and older. Fairness
+    /// How many requests for the same site stand before this one: more urgent, or as urgent and older. Fairness
     /// between tenants may bring it forward or back. `None` where it does not wait.
     pub fn position(&self, id: RequestId) -> Option<usize> {
         let request = self.requests.get(&id).filter(|request| request.lane.is_none())?;
-        Some(self.queue.ahead(request.variant, &request.place, self.lifts()))
+        Some(self.queue.ahead(request.site, &request.place, self.lifts()))
     }
 
-    /// How far this variant is from taking requests.
-    pub fn lane_state(&self, variant: VariantId) -> LaneState {
-        let Some(entry) = self.lanes.get(variant) else { return LaneState::Unloaded };
+    /// How far this site is from taking requests.
+    pub fn lane_state(&self, site: Site) -> LaneState {
+        let Some(entry) = self.lanes.get(site) else { return LaneState::Unloaded };
         match entry.lane.as_ref().map(|lane| lane.stage) {
             Some(Stage::Loading) => LaneState::Loading,
             Some(Stage::Ready { .. }) => LaneState::Ready,
@@ -179,12 +181,14 @@ impl Sched {
 /// Events about requests.
 impl Sched {
     fn arrived(&mut self, arrival: Arrival, out: &mut Vec<Action>) {
-        let Arrival { id, tenant, class, variant, tokens, deadline, client, .. } = arrival;
+        let Arrival { id, tenant, class, tokens, deadline, client, .. } = arrival;
         if self.requests.contains_key(&id) {
             return;
         }
+        let plan = Plan::on(Site::cpu(arrival.variant()));
+        let site = plan.prefill;
         self.book.arrived(&arrival);
-        if let Some(error) = self.objection(variant, tenant, self.book.gate(id)) {
+        if let Some(error) = self.objection(site, tenant, self.book.gate(id)) {
             self.book.ended(id);
             self.book.settled(id);
             out.push(Action::Refuse { id, error });
@@ -192,25 +196,25 @@ impl Sched {
         }
         let place = Waiting { id, tenant, client, class, tokens, arrived: self.now, seq: self.seq, retried: false };
         self.seq += 1;
-        self.lanes.entry(variant);
-        self.queue.push(variant, place);
+        self.lanes.entry(site);
+        self.queue.push(site, place);
         self.deadlines.extend(deadline.map(|deadline| (deadline, id)));
-        self.requests.insert(id, Request { variant, place, deadline, lane: None, withdrawn: false });
+        self.requests.insert(id, Request { site, place, deadline, lane: None, withdrawn: false });
     }
 
     /// Why a request cannot be taken, where it cannot.
-    fn objection(&self, variant: VariantId, tenant: Tenant, gate: Gate) -> Option<Error> {
+    fn objection(&self, site: Site, tenant: Tenant, gate: Gate) -> Option<Error> {
         if self.closing {
             return Some(shutting_down());
         }
-        let entry = self.lanes.get(variant);
+        let entry = self.lanes.get(site);
         if let Some((entry, until)) = entry.and_then(|entry| Some((entry, entry.quarantine(self.now)?))) {
             return Some(entry.refusal(until, self.now));
         }
         // What starts at once does not wait: a line full of requests for other models is no reason to refuse it.
         let lane = entry.and_then(|entry| entry.lane.as_ref());
         let at_once = gate == Gate::Open && lane.is_some_and(|lane| lane.has_room() && lane.drain.is_none());
-        if at_once && !self.is_eager(variant) {
+        if at_once && !self.is_eager(site) {
             return None;
         }
         // What waits for a budget may wait for hours: it gets half of the line, and what can run has the rest.
@@ -252,7 +256,7 @@ impl Sched {
         if waits && !request.withdrawn {
             request.lane = None;
             self.deadlines.extend(request.deadline.map(|deadline| (deadline, id)));
-            self.queue.put_back(request.variant, request.place);
+            self.queue.put_back(request.site, request.place);
             self.book.waits(id, true);
             self.requests.insert(id, request);
         }
@@ -281,7 +285,7 @@ impl Sched {
         self.forget_deadline(id);
         self.book.ended(id);
         if let Some(request) = self.requests.remove(&id) {
-            self.queue.remove(request.variant, &request.place);
+            self.queue.remove(request.site, &request.place);
         }
     }
 
@@ -291,12 +295,12 @@ impl Sched {
         self.forget_deadline(id);
         self.book.ended(id);
         let request = self.requests.remove(&id)?;
-        self.queue.ended(request.variant, &request.place);
+        self.queue.ended(request.site, &request.place);
         Some(request)
     }
 
-    pub(super) fn refuse_all(&mut self, variant: VariantId, error: &Error, out: &mut Vec<Action>) {
-        for place in self.queue.clear(variant) {
+    pub(super) fn refuse_all(&mut self, site: Site, error: &Error, out: &mut Vec<Action>) {
+        for place in self.queue.clear(site) {
             self.forget_deadline(place.id);
             self.book.ended(place.id);
             self.requests.remove(&place.id);
@@ -334,10 +338,10 @@ impl Sched {
         if !matches!(stage, Some(Stage::Loading | Stage::Stopping)) {
             return;
         }
-        let Some((variant, _)) = self.lanes.remove(id) else { return };
+        let Some((site, _)) = self.lanes.remove(id) else { return };
         if stage == Some(Stage::Loading) {
-            self.lanes.entry(variant).fault(error, self.now, &self.limits);
-            self.refuse_all(variant, error, out);
+            self.lanes.entry(site).fault(error, self.now, &self.limits);
+            self.refuse_all(site, error, out);
         }
     }
 
@@ -349,7 +353,7 @@ impl Sched {
         error: &Error,
         out: &mut Vec<Action>,
     ) {
-        let Some((variant, lane)) = self.lanes.remove(id) else { return };
+        let Some((site, lane)) = self.lanes.remove(id) else { return };
         for id in &lane.running {
             let Some(mut request) = self.drop_running(*id) else { continue };
             if request.withdrawn || !retry.contains(id) {
@@ -363,7 +367,7 @@ impl Sched {
                 request.place.retried = true;
                 request.lane = None;
                 self.deadlines.extend(request.deadline.map(|deadline| (deadline, *id)));
-                self.queue.put_back(variant, request.place);
+                self.queue.put_back(site, request.place);
                 self.book.waits(*id, false);
                 self.requests.insert(*id, request);
             }
@@ -372,20 +376,20 @@ impl Sched {
             return;
         }
         let now = self.now;
-        let entry = self.lanes.entry(variant);
+        let entry = self.lanes.entry(site);
         entry.fault(error, now, &self.limits);
         if let Some(until) = entry.quarantine(now) {
             let error = entry.refusal(until, now);
-            self.refuse_all(variant, &error, out);
+            self.refuse_all(site, &error, out);
         }
     }
 
-    fn load(&mut self, variant: VariantId) {
+    fn load(&mut self, site: Site) {
         if self.closing {
             return;
         }
         let wish = (self.now, self.seq);
-        let entry = self.lanes.entry(variant);
+        let entry = self.lanes.entry(site);
         match &mut entry.lane {
             Some(lane) if lane.stage != Stage::Stopping => {
                 lane.used = wish.0;
@@ -399,9 +403,9 @@ impl Sched {
         }
     }
 
-    fn unload(&mut self, variant: VariantId) {
+    fn unload(&mut self, site: Site) {
         let drain = Drain { before: self.seq, asked: true };
-        let entry = self.lanes.entry(variant);
+        let entry = self.lanes.entry(site);
         entry.wanted = None;
         if let Some(lane) = &mut entry.lane {
             // Who asks again does not put it off.
@@ -411,8 +415,8 @@ impl Sched {
 
     fn shut_down(&mut self, out: &mut Vec<Action>) {
         self.closing = true;
-        for variant in self.queue.variants() {
-            self.refuse_all(variant, &shutting_down(), out);
+        for site in self.queue.sites() {
+            self.refuse_all(site, &shutting_down(), out);
         }
         self.lanes.entries.values_mut().for_each(|entry| entry.wanted = None);
     }

@@ -1,16 +1,16 @@
-//! The lanes' lives: which variant has a lane, in what state, how often it failed and when it may be tried again.
+//! The lanes' lives: which site has a lane, in what state, how often it failed and when it may be tried again.
 //!
 //! It decides nothing about requests: the coordinator tells it what happened and asks which lane could go.
 //!
-//! Of a variant that was ever asked for, something is remembered as long as the daemon runs: the registry bounds it.
+//! Of a site that was ever asked for, something is remembered as long as the daemon runs: the registry bounds it.
 //!
-//! What always holds: a variant has at most one lane, from the `Load` that asked for it until it is known to be
+//! What always holds: a site has at most one lane, from the `Load` that asked for it until it is known to be
 //! gone or not to come; a lane's name is never used twice.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Limits, VariantId};
+use super::{Limits, Site};
 use crate::clock::Time;
 use crate::error::{Code, Error};
 use crate::lane::{LaneId, RequestId};
@@ -31,7 +31,7 @@ pub(super) enum Stage {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Drain {
     pub(super) before: u64,
-    /// Somebody asked for it; else a variant that is short of memory needs it.
+    /// Somebody asked for it; else a site that is short of memory needs it.
     pub(super) asked: bool,
 }
 
@@ -58,7 +58,7 @@ impl Lane {
     }
 }
 
-/// A variant that does not come up because other lanes hold the memory.
+/// A site that does not come up because other lanes hold the memory.
 #[derive(Debug)]
 pub(super) struct Blocked {
     pub(super) since: Time,
@@ -67,7 +67,7 @@ pub(super) struct Blocked {
     pub(super) again: bool,
 }
 
-/// What is remembered of a variant.
+/// What is remembered of a site.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
     pub(super) lane: Option<Lane>,
@@ -145,38 +145,38 @@ impl Entry {
 /// All lanes.
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
-    pub(super) entries: BTreeMap<VariantId, Entry>,
-    owners: BTreeMap<LaneId, VariantId>,
+    pub(super) entries: BTreeMap<Site, Entry>,
+    owners: BTreeMap<LaneId, Site>,
     last_id: u64,
 }
 
 impl Lanes {
-    pub(super) fn get(&self, variant: VariantId) -> Option<&Entry> {
-        self.entries.get(&variant)
+    pub(super) fn get(&self, site: Site) -> Option<&Entry> {
+        self.entries.get(&site)
     }
 
-    pub(super) fn entry(&mut self, variant: VariantId) -> &mut Entry {
-        self.entries.entry(variant).or_default()
+    pub(super) fn entry(&mut self, site: Site) -> &mut Entry {
+        self.entries.entry(site).or_default()
     }
 
-    /// The variant that this lane serves, and what is remembered of it; `None` for a lane that is not ours.
-    pub(super) fn owner(&mut self, lane: LaneId) -> Option<(VariantId, &mut Entry)> {
-        let variant = *self.owners.get(&lane)?;
-        Some((variant, self.entries.get_mut(&variant)?))
+    /// The site that this lane serves, and what is remembered of it; `None` for a lane that is not ours.
+    pub(super) fn owner(&mut self, lane: LaneId) -> Option<(Site, &mut Entry)> {
+        let site = *self.owners.get(&lane)?;
+        Some((site, self.entries.get_mut(&site)?))
     }
 
-    /// All lanes with their variants.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (VariantId, &Lane)> {
-        self.entries.iter().filter_map(|(variant, entry)| Some((*variant, entry.lane.as_ref()?)))
+    /// All lanes with their sites.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Site, &Lane)> {
+        self.entries.iter().filter_map(|(site, entry)| Some((*site, entry.lane.as_ref()?)))
     }
 
-    /// A new lane for a variant that has none.
-    pub(super) fn load(&mut self, variant: VariantId, now: Time) -> LaneId {
+    /// A new lane for a site that has none.
+    pub(super) fn load(&mut self, site: Site, now: Time) -> LaneId {
         self.last_id += 1;
         let id = LaneId(self.last_id);
         let lane = Lane { id, stage: Stage::Loading, running: BTreeSet::new(), used: now, drain: None };
-        self.owners.insert(id, variant);
-        let entry = self.entry(variant);
+        self.owners.insert(id, site);
+        let entry = self.entry(site);
         entry.lane = Some(lane);
         if let Some(blocked) = &mut entry.blocked {
             blocked.again = false;
@@ -185,16 +185,16 @@ impl Lanes {
     }
 
     /// The lane is gone, or will not come: what it held is free.
-    pub(super) fn remove(&mut self, lane: LaneId) -> Option<(VariantId, Lane)> {
-        let variant = self.owners.remove(&lane)?;
+    pub(super) fn remove(&mut self, lane: LaneId) -> Option<(Site, Lane)> {
+        let site = self.owners.remove(&lane)?;
         self.entries.values_mut().filter_map(|entry| entry.blocked.as_mut()).for_each(|blocked| blocked.again = true);
-        Some((variant, self.entries.get_mut(&variant)?.lane.take()?))
+        Some((site, self.entries.get_mut(&site)?.lane.take()?))
     }
 
     /// The lane will not come now; nothing became free by that.
     pub(super) fn block(&mut self, lane: LaneId, error: Error, now: Time) {
-        let Some(variant) = self.owners.remove(&lane) else { return };
-        let entry = self.entry(variant);
+        let Some(site) = self.owners.remove(&lane) else { return };
+        let entry = self.entry(site);
         entry.lane = None;
         let since = entry.blocked.as_ref().map_or(now, |blocked| blocked.since);
         entry.blocked = Some(Blocked { since, error, again: false });

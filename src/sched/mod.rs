@@ -5,7 +5,7 @@
 //!
 //! What always holds: every request that arrived is ended exactly once, by [`Action::Refuse`], or by
 //! [`Event::Finished`], [`Event::Cancelled`] or an [`Event::LaneGone`] that does not offer it for another try, after
-//! which it is never mentioned again; a variant never has two lanes; a lane never holds more requests than its
+//! which it is never mentioned again; a site never has two lanes; a lane never holds more requests than its
 //! slots; while a request waits, a lane is at work, a timeout is set, or the device's signals are
 //! [wanted](Sched::wants_signals); equal events at equal times give equal actions. Those about energy stand in `budget`.
 //!
@@ -18,17 +18,23 @@ mod lanes;
 #[cfg(any(test, fuzzing))]
 pub mod model;
 mod pace;
+mod plan;
 mod power;
+mod profile;
 mod purse;
 mod queue;
 mod settle;
+mod site;
 #[cfg(test)]
 mod tests;
 
 pub use budget::{ClientId, ClientLimits, PurseId, PurseState};
 pub use coordinator::{LaneState, Sched};
 pub use pace::{PowerState, Progress, Work, FLOOR};
+pub use plan::{Choice, Forecast, Plan, Reason};
 pub use power::{Budgets, Policy, Power, Supply};
+pub use profile::{Cost, Measured, PhaseMeasured, Profile};
+pub use site::{Backend, DeviceId, Site, VariantId};
 
 use std::time::Duration;
 
@@ -37,10 +43,6 @@ use crate::error::Error;
 use crate::lane::{LaneId, Pace, RequestId, Tenant};
 use crate::signals::Signals;
 use crate::units::{Microjoules, Microwatts};
-
-/// Which variant of which model: an index into the registry, stable while the daemon runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct VariantId(pub u32);
 
 /// How urgent a request is. Orders the queue; ageing lifts what has waited long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
@@ -55,8 +57,27 @@ pub enum Class {
     Background,
 }
 
-/// A request as the scheduler sees it.
+/// What kind of answer is asked for: lengths are learnt apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub enum Endpoint {
+    /// A turn of a conversation.
+    #[default]
+    Chat,
+    /// Text that goes on.
+    Completion,
+}
+
+/// A variant that may answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Candidate {
+    /// Which.
+    pub variant: VariantId,
+    /// Its answer is of less worth than that of the one asked for.
+    pub lesser: bool,
+}
+
+/// A request as the scheduler sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arrival {
     /// Its name.
     pub id: RequestId,
@@ -64,18 +85,64 @@ pub struct Arrival {
     pub tenant: Tenant,
     /// How urgent.
     pub class: Class,
-    /// What shall run it.
-    pub variant: VariantId,
+    /// What may run it; what was asked for first. Never empty.
+    pub variants: Vec<Candidate>,
+    /// What kind of answer.
+    pub endpoint: Endpoint,
     /// Estimated cost in tokens (prompt and answer), for fairness.
     pub tokens: u32,
+    /// Tokens of the prompt, estimated.
+    pub prompt: u32,
+    /// Of these, in the cache of the lane there, estimated.
+    pub cached: Vec<(Site, u32)>,
+    /// Tokens of the answer, at most.
+    pub max_answer: u32,
     /// It must have ended by then.
     pub deadline: Option<Time>,
+    /// Its first token should be there by then.
+    pub first_token: Option<Time>,
+    /// What to save, where it does not leave that to the device.
+    pub policy: Option<Policy>,
+    /// Where it may run, where it does not leave that to the device.
+    pub backend: Option<Backend>,
+    /// A lesser variant or a shorter answer will do where nothing else keeps what it asks for.
+    pub degrade: bool,
     /// Whose purse it draws from, beside the device's.
     pub client: ClientId,
-    /// Energy that it will take, as far as is known.
+    /// Energy that it will take, where no profile says.
     pub predicted: Microjoules,
     /// It may use this much.
     pub max_joules: Option<Microjoules>,
+}
+
+impl Arrival {
+    /// A request that asks for nothing special.
+    pub fn new(id: RequestId, tenant: Tenant, variant: VariantId) -> Arrival {
+        Arrival {
+            id,
+            tenant,
+            class: Class::Standard,
+            variants: vec![Candidate { variant, lesser: false }],
+            endpoint: Endpoint::Chat,
+            tokens: 1,
+            prompt: 1,
+            cached: Vec::new(),
+            max_answer: 1,
+            deadline: None,
+            first_token: None,
+            policy: None,
+            backend: None,
+            degrade: false,
+            client: ClientId(tenant.0),
+            predicted: Microjoules::ZERO,
+            max_joules: None,
+        }
+    }
+
+    /// What was asked for.
+    pub fn variant(&self) -> VariantId {
+        self.variants.first().map_or(VariantId(0), |candidate| candidate.variant)
+    }
 }
 
 /// What happened.
@@ -124,11 +191,49 @@ pub enum Event {
         /// What clients are told if no second try is left.
         error: Error,
     },
-    /// Somebody wants this variant loaded, now, whatever backoff or quarantine says. Its idle time starts anew.
-    Load(VariantId),
-    /// Somebody wants this variant's lane gone as soon as its requests have ended: those that run and those that
+    /// Somebody wants a lane here, now, whatever backoff or quarantine says. Its idle time starts anew.
+    Load(Site),
+    /// Somebody wants the lane here gone as soon as its requests have ended: those that run and those that
     /// wait. What arrives later loads it again, so that the lane goes even under constant load. A `Load` revokes it.
-    Unload(VariantId),
+    Unload(Site),
+    /// A lane can be here, or no longer. Without a word, on the CPU only.
+    Site {
+        /// Where.
+        site: Site,
+        /// It can.
+        usable: bool,
+    },
+    /// What a lane here takes: what an earlier run measured.
+    Profile {
+        /// Where.
+        site: Site,
+        /// What is known.
+        profile: Box<Profile>,
+    },
+    /// What a request took on a lane, once it has ended or was handed over.
+    Measured {
+        /// Where.
+        site: Site,
+        /// What.
+        measured: Measured,
+    },
+    /// What bringing up a lane took.
+    Woke {
+        /// Where.
+        site: Site,
+        /// So much.
+        cost: Cost,
+    },
+    /// A request that was started with `export` has its prompt computed, and its state is out of the lane: its slot is
+    /// free.
+    Exported {
+        /// Which.
+        id: RequestId,
+        /// Size of the state in bytes.
+        bytes: u64,
+        /// How long taking it out took.
+        time: Duration,
+    },
     /// A running request was ended by what it may use, before its first token, and
     /// [may wait again](Sched::may_wait_again): its slot is free.
     Stopped(RequestId),
@@ -164,11 +269,11 @@ pub enum Event {
     Signals(Signals),
     /// The time of [`Sched::next_timeout`] has come.
     Tick,
-    /// From now on this variant's idle lane is let go after `after` (`None`: never) and not after
+    /// From now on the idle lane here is let go after `after` (`None`: never) and not after
     /// [`Limits::idle_unload`].
     IdleUnload {
-        /// Which.
-        variant: VariantId,
+        /// Where.
+        site: Site,
         /// After this.
         after: Option<Duration>,
     },
@@ -198,22 +303,31 @@ pub enum Event {
 /// What the service shall do.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Bring up a lane for this variant. `LaneReady`, `LoadBlocked`, `LoadFailed` or `LaneGone` follows.
+    /// Bring up a lane. `LaneReady`, `LoadBlocked`, `LoadFailed` or `LaneGone` follows.
     Load {
         /// Its name.
         lane: LaneId,
-        /// What it shall serve.
-        variant: VariantId,
+        /// What it shall serve, and where.
+        site: Site,
     },
     /// Let a lane go that runs nothing. It may still be loading. `LaneGone` follows, or the
     /// `LoadFailed` or `LoadBlocked` that crossed this.
     Unload(LaneId),
-    /// Run this request on this lane.
+    /// This is how a request will run, or will run now. Comes before its `Start`.
+    Planned {
+        /// Which.
+        id: RequestId,
+        /// How.
+        choice: Box<Choice>,
+    },
+    /// Run this request on this lane. One that was `Exported` goes on there from its state.
     Start {
         /// Which request.
         id: RequestId,
         /// Where.
         lane: LaneId,
+        /// Take its state out once its prompt is computed; `Exported` follows, or `Finished` where it ends before.
+        export: bool,
     },
     /// End this request with an error; it never started or may not be tried again.
     Refuse {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{
     Action, Arrival, Budgets, Class, ClientId, ClientLimits, Event, LaneState, Limits, Power, Progress, PurseId, Sched,
-    VariantId, Work,
+    Site, VariantId, Work,
 };
 use crate::clock::Time;
 use crate::error::{Code, Error};
@@ -111,7 +111,7 @@ struct Known {
 
 #[derive(Debug)]
 struct ModelLane {
-    variant: VariantId,
+    site: Site,
     slots: Option<usize>,
     stopping: bool,
 }
@@ -207,7 +207,8 @@ impl World {
             14 => {
                 let variant = VariantId(input.below(4) as u32);
                 let load = input.one_in(2);
-                self.tell(if load { Event::Load(variant) } else { Event::Unload(variant) });
+                let site = Site::cpu(variant);
+                self.tell(if load { Event::Load(site) } else { Event::Unload(site) });
             }
             _ => self.disturb(input),
         }
@@ -216,18 +217,16 @@ impl World {
     fn arrive(&mut self, input: &mut Input) {
         let id = RequestId(self.requests.len() as u64);
         let arrival = Arrival {
-            id,
-            tenant: Tenant(input.below(3) as u32),
             class: [Class::Interactive, Class::Standard, Class::Background][input.below(3)],
-            variant: VariantId(input.below(4) as u32),
             tokens: [0, 1, 100, u32::MAX][input.below(4)],
             deadline: [None, None, Some(0), Some(4_000)][input.below(4)].map(|ms| self.now + Duration::from_millis(ms)),
             client: ClientId(input.below(3) as u32),
             predicted: Microjoules([0, 100_000, 2_000_000, u64::MAX][input.below(4)]),
             max_joules: [None, None, Some(0), Some(1_000_000)][input.below(4)].map(Microjoules),
+            ..Arrival::new(id, Tenant(input.below(3) as u32), VariantId(input.below(4) as u32))
         };
         let known = Known {
-            arrival,
+            arrival: arrival.clone(),
             state: State::Waiting,
             lost: 0,
             stopped: 0,
@@ -386,7 +385,7 @@ impl World {
             6 => {
                 // A request that was heard of already.
                 let alive = self.requests.values().find(|known| known.state != State::Ended);
-                if let Some(arrival) = alive.map(|known| known.arrival) {
+                if let Some(arrival) = alive.map(|known| known.arrival.clone()) {
                     self.tell(Event::Arrived(arrival));
                 }
             }
@@ -459,11 +458,11 @@ impl World {
     fn check(&mut self, actions: Vec<Action>) {
         for action in &actions {
             match action {
-                Action::Load { lane, variant } => {
+                Action::Load { lane, site } => {
                     assert!(!self.closing, "a lane is loaded while the service stops");
                     assert!(self.used_ids.insert(*lane), "{lane:?} is used twice");
-                    assert!(self.lanes.values().all(|other| other.variant != *variant), "{variant:?} has two lanes");
-                    self.lanes.insert(*lane, ModelLane { variant: *variant, slots: None, stopping: false });
+                    assert!(self.lanes.values().all(|other| other.site != *site), "{site:?} has two lanes");
+                    self.lanes.insert(*lane, ModelLane { site: *site, slots: None, stopping: false });
                 }
                 Action::Unload(id) => {
                     assert!(self.running_on(*id).is_empty(), "{id:?} is let go while requests run");
@@ -471,11 +470,11 @@ impl World {
                     assert!(!lane.stopping, "{id:?} is let go twice");
                     lane.stopping = true;
                 }
-                Action::Start { id, lane: on } => {
+                Action::Start { id, lane: on, .. } => {
                     let lane = &self.lanes[on];
                     assert!(!lane.stopping, "{id:?} starts on a stopping lane");
                     assert!(self.running_on(*on).len() < lane.slots.expect("a ready lane"), "{on:?} has no free slot");
-                    assert_eq!(self.requests[id].arrival.variant, lane.variant);
+                    assert_eq!(self.requests[id].arrival.variant(), lane.site.variant);
                     self.change(*id, State::Running { lane: *on, expired: false, withdrawn: false });
                 }
                 Action::Refuse { id, error } => {
@@ -493,6 +492,9 @@ impl World {
                         actions.iter().any(|action| matches!(action, Action::Start { id: other, .. } if other == id));
                     assert!(starts || matches!(known.state, State::Running { .. }), "{id:?} does not run");
                     known.allowed = Some(energy.0).filter(|energy| *energy < u64::MAX);
+                }
+                Action::Planned { id, .. } => {
+                    assert_eq!(self.requests[id].state, State::Waiting, "{id:?} was planned and does not wait");
                 }
                 Action::Pace { lane, pace } => {
                     assert!(!self.running_on(*lane).is_empty(), "{lane:?} is paced without work");
@@ -528,17 +530,17 @@ impl World {
                 "a request waits past its deadline"
             );
         }
-        for variant in (0..4).map(VariantId) {
-            let lane = self.lanes.values().find(|lane| lane.variant == variant);
+        for site in (0..4).map(VariantId).map(Site::cpu) {
+            let lane = self.lanes.values().find(|lane| lane.site == site);
             let expected = lane.map_or(LaneState::Unloaded, |lane| match lane {
                 ModelLane { stopping: true, .. } => LaneState::Stopping,
                 ModelLane { slots: None, .. } => LaneState::Loading,
                 _ => LaneState::Ready,
             });
-            let state = self.sched.lane_state(variant);
+            let state = self.sched.lane_state(site);
             let resting = lane.is_none() && matches!(state, LaneState::Quarantined { until } if until > self.now);
-            assert!(state == expected || resting, "{variant:?} is {state:?}, should be {expected:?}");
-            assert!(!resting || waiting.iter().all(|id| self.requests[id].arrival.variant != variant));
+            assert!(state == expected || resting, "{site:?} is {state:?}, should be {expected:?}");
+            assert!(!resting || waiting.iter().all(|id| self.requests[id].arrival.variant() != site.variant));
         }
         self.check_budgets();
         // Nothing waits for an event that will not come.

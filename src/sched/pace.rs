@@ -31,7 +31,7 @@ mod threads;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Action, Policy, VariantId};
+use super::{Action, Policy, Site};
 use crate::clock::Time;
 use crate::lane::{LaneId, Pace};
 use crate::units::Microwatts;
@@ -104,7 +104,7 @@ const UNREACHABLE: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 struct Lane {
-    variant: VariantId,
+    site: Site,
     busy: bool,
     threads: u32,
     sent: Pace,
@@ -122,7 +122,7 @@ struct Lane {
 
 impl Lane {
     fn key(&self, phase: Phase) -> Key {
-        Key { variant: self.variant, threads: self.threads, phase }
+        Key { site: self.site, threads: self.threads, phase }
     }
 
     /// Seconds from a step to the next, a pause between them.
@@ -325,7 +325,7 @@ impl Pacer {
         let full = |key: &Key| self.draw.watts(*key).unwrap_or(0.0);
         // A step is told when it ends: one at either end of the block is counted whole or not at all.
         let longest = |key: &Key| {
-            let lane = self.lanes.values().find(|lane| lane.variant == key.variant);
+            let lane = self.lanes.values().find(|lane| lane.site == key.site);
             lane.map_or(0.0, |lane| lane.longest)
         };
         let mut blur: f64 =
@@ -357,7 +357,7 @@ impl Pacer {
     /// have one.
     pub(super) fn settle(
         &mut self,
-        lanes: impl Iterator<Item = (LaneId, VariantId, bool)>,
+        lanes: impl Iterator<Item = (LaneId, Site, bool)>,
         now: Time,
         out: &mut Vec<Action>,
     ) {
@@ -377,16 +377,15 @@ impl Pacer {
     }
 
     /// Notes who comes, goes, begins and ends.
-    fn meet(&mut self, lanes: impl Iterator<Item = (LaneId, VariantId, bool)>, now: Time) {
-        let lanes: BTreeMap<LaneId, (VariantId, bool)> =
-            lanes.map(|(id, variant, busy)| (id, (variant, busy))).collect();
+    fn meet(&mut self, lanes: impl Iterator<Item = (LaneId, Site, bool)>, now: Time) {
+        let lanes: BTreeMap<LaneId, (Site, bool)> = lanes.map(|(id, site, busy)| (id, (site, busy))).collect();
         let idle = self.lanes.values().all(|lane| !lane.busy);
         let mut changed = self.lanes.iter().any(|(id, lane)| lane.busy && !lanes.contains_key(id));
         self.lanes.retain(|id, _| lanes.contains_key(id));
         let most = self.most();
-        for (id, (variant, busy)) in lanes {
+        for (id, (site, busy)) in lanes {
             let lane = self.lanes.entry(id).or_insert_with(|| Lane {
-                variant,
+                site,
                 busy: false,
                 threads: most,
                 sent: Pace { threads: most, duty: 1000, chunk: ANY_CHUNK },
@@ -462,7 +461,7 @@ impl Pacer {
         }
         // Prompts are bound by computing: their speed grows with the threads.
         let scaled = |(n, speed): (u32, &speeds::Speed)| speed.rate * f64::from(key.threads) / f64::from(n.max(1));
-        let guess = || self.speeds.known(key.variant, Phase::Prefill).next().map(scaled);
+        let guess = || self.speeds.known(key.site, Phase::Prefill).next().map(scaled);
         let wanted = match self.speeds.get(key).map(|speed| speed.rate).or_else(guess) {
             Some(rate) => ((rate * CHUNK_TIME) as u32).max(CHUNK_MIN),
             None => CHUNK_FIRST,

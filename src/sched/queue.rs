@@ -1,17 +1,17 @@
-//! The waiting line: which request of a variant is next.
+//! The waiting line: which request of a site is next.
 //!
 //! It knows nothing of lanes or time limits; the coordinator asks for the next request when a slot is free. Order:
 //! effective class (ageing lifts what has waited), then requests that lost their lane, then tenants that run
 //! nothing, then start-time fair queueing by tokens between tenants, then first come, first served.
 //!
-//! What always holds: within one (variant, class, tenant, client) the oldest request stands first, so that only the
-//! heads need to be compared: finding the next request costs one look at each tenant that waits for the variant. Who
+//! What always holds: within one (site, class, tenant, client) the oldest request stands first, so that only the
+//! heads need to be compared: finding the next request costs one look at each tenant that waits for the site. Who
 //! waits for a budget holds up only its own line: everybody in it draws from the same purses.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::{Class, ClientId, VariantId};
+use super::{Class, ClientId, Site};
 use crate::clock::Time;
 use crate::lane::{RequestId, Tenant};
 
@@ -24,7 +24,7 @@ pub(super) struct Waiting {
     pub(super) class: Class,
     pub(super) tokens: u32,
     pub(super) arrived: Time,
-    /// Order of arrival, over all variants. A request that lost its lane keeps its own.
+    /// Order of arrival, over all sites. A request that lost its lane keeps its own.
     pub(super) seq: u64,
     /// It lost its lane once.
     pub(super) retried: bool,
@@ -59,7 +59,7 @@ impl Lifts {
     }
 }
 
-/// Between whom a variant is shared: tenants, and within a tenant its clients (services of one user, say).
+/// Between whom a site is shared: tenants, and within a tenant its clients (services of one user, say).
 type Owner = (Tenant, ClientId);
 
 impl Waiting {
@@ -68,7 +68,7 @@ impl Waiting {
     }
 }
 
-/// What a tenant waits for and has been given, of one variant.
+/// What a tenant waits for and has been given, of one site.
 #[derive(Debug, Default)]
 struct Share {
     /// Virtual time, in tokens, at which its next request starts.
@@ -88,7 +88,7 @@ impl Share {
     }
 }
 
-/// Everything that waits for or runs on one variant.
+/// Everything that waits for or runs on one site.
 #[derive(Debug, Default)]
 struct Lines {
     tenants: BTreeMap<Owner, Share>,
@@ -99,10 +99,10 @@ struct Lines {
     running: usize,
 }
 
-/// The waiting line of all variants.
+/// The waiting line of all sites.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    variants: BTreeMap<VariantId, Lines>,
+    sites: BTreeMap<Site, Lines>,
     per_tenant: BTreeMap<Tenant, usize>,
     len: usize,
 }
@@ -119,25 +119,25 @@ impl Queue {
     }
 
     /// Puts a new request in its place.
-    pub(super) fn push(&mut self, variant: VariantId, request: Waiting) {
-        let lines = self.variants.entry(variant).or_default();
+    pub(super) fn push(&mut self, site: Site, request: Waiting) {
+        let lines = self.sites.entry(site).or_default();
         let share = lines.tenants.entry(request.owner()).or_default();
         if !share.waits() {
             share.tag = share.tag.max(lines.clock);
         }
-        self.insert(variant, request);
+        self.insert(site, request);
     }
 
     /// Puts a request back that was taken but lost its lane, and gives its tenant back what it was charged.
-    pub(super) fn put_back(&mut self, variant: VariantId, request: Waiting) {
-        let lines = self.variants.entry(variant).or_default();
+    pub(super) fn put_back(&mut self, site: Site, request: Waiting) {
+        let lines = self.sites.entry(site).or_default();
         let share = lines.tenants.entry(request.owner()).or_default();
         share.tag = share.tag.saturating_sub(cost(&request));
-        self.insert(variant, request);
+        self.insert(site, request);
     }
 
-    fn insert(&mut self, variant: VariantId, request: Waiting) {
-        let lines = self.variants.entry(variant).or_default();
+    fn insert(&mut self, site: Site, request: Waiting) {
+        let lines = self.sites.entry(site).or_default();
         let line = &mut lines.tenants.entry(request.owner()).or_default().lines[request.class as usize];
         line.insert(line.partition_point(|other| other.seq < request.seq), request);
         lines.waiting += 1;
@@ -146,20 +146,15 @@ impl Queue {
     }
 
     /// The requests that stand first in their lines.
-    pub(super) fn heads(&self, variant: VariantId) -> impl Iterator<Item = &Waiting> {
-        let shares = self.variants.get(&variant).into_iter().flat_map(|lines| lines.tenants.values());
+    pub(super) fn heads(&self, site: Site) -> impl Iterator<Item = &Waiting> {
+        let shares = self.sites.get(&site).into_iter().flat_map(|lines| lines.tenants.values());
         shares.flat_map(Share::heads)
     }
 
     /// The request to start next among those that `allow` (effective class) lets through.
-    pub(super) fn next(
-        &self,
-        variant: VariantId,
-        lifts: Lifts,
-        allow: impl Fn(Class, &Waiting) -> bool,
-    ) -> Option<Waiting> {
+    pub(super) fn next(&self, site: Site, lifts: Lifts, allow: impl Fn(Class, &Waiting) -> bool) -> Option<Waiting> {
         let mut best: Option<((u8, u64, u64), &Waiting)> = None;
-        for share in self.variants.get(&variant)?.tenants.values() {
+        for share in self.sites.get(&site)?.tenants.values() {
             for head in share.heads() {
                 let class = lifts.of(head);
                 let coarse = (class as u8) << 2 | u8::from(!head.retried) << 1 | u8::from(share.running > 0);
@@ -172,21 +167,16 @@ impl Queue {
         best.map(|(_, head)| *head)
     }
 
-    /// How urgent this variant is: the best effective class that waits for it among those that `allow` lets through,
+    /// How urgent this site is: the best effective class that waits for it among those that `allow` lets through,
     /// and the oldest request of that class.
-    pub(super) fn urgency(
-        &self,
-        variant: VariantId,
-        lifts: Lifts,
-        allow: impl Fn(&Waiting) -> bool,
-    ) -> Option<(Class, u64)> {
-        self.heads(variant).filter(|head| allow(head)).map(|head| (lifts.of(head), head.seq)).min()
+    pub(super) fn urgency(&self, site: Site, lifts: Lifts, allow: impl Fn(&Waiting) -> bool) -> Option<(Class, u64)> {
+        self.heads(site).filter(|head| allow(head)).map(|head| (lifts.of(head), head.seq)).min()
     }
 
     /// Takes a request out because it starts: its tenant is charged.
-    pub(super) fn take(&mut self, variant: VariantId, request: &Waiting) {
-        self.unlink(variant, request);
-        let Some(lines) = self.variants.get_mut(&variant) else { return };
+    pub(super) fn take(&mut self, site: Site, request: &Waiting) {
+        self.unlink(site, request);
+        let Some(lines) = self.sites.get_mut(&site) else { return };
         lines.running += 1;
         if let Some(share) = lines.tenants.get_mut(&request.owner()) {
             lines.clock = lines.clock.max(share.tag);
@@ -202,50 +192,50 @@ impl Queue {
     }
 
     /// A started request runs no more.
-    pub(super) fn ended(&mut self, variant: VariantId, request: &Waiting) {
-        let Some(lines) = self.variants.get_mut(&variant) else { return };
+    pub(super) fn ended(&mut self, site: Site, request: &Waiting) {
+        let Some(lines) = self.sites.get_mut(&site) else { return };
         lines.running = lines.running.saturating_sub(1);
         if let Some(share) = lines.tenants.get_mut(&request.owner()) {
             share.running = share.running.saturating_sub(1);
         }
-        self.tidy(variant);
+        self.tidy(site);
     }
 
     /// Takes a request out that will not start.
-    pub(super) fn remove(&mut self, variant: VariantId, request: &Waiting) {
-        self.unlink(variant, request);
-        self.tidy(variant);
+    pub(super) fn remove(&mut self, site: Site, request: &Waiting) {
+        self.unlink(site, request);
+        self.tidy(site);
     }
 
-    /// Takes out everything that waits for this variant, oldest first.
-    pub(super) fn clear(&mut self, variant: VariantId) -> Vec<Waiting> {
-        let mut all = self.all(variant);
+    /// Takes out everything that waits for this site, oldest first.
+    pub(super) fn clear(&mut self, site: Site) -> Vec<Waiting> {
+        let mut all = self.all(site);
         all.sort_by_key(|request| request.seq);
         for request in &all {
-            self.unlink(variant, request);
+            self.unlink(site, request);
         }
-        self.tidy(variant);
+        self.tidy(site);
         all
     }
 
-    /// The variants that somebody waits for.
-    pub(super) fn variants(&self) -> Vec<VariantId> {
-        self.variants.iter().filter(|(_, lines)| lines.waiting > 0).map(|(variant, _)| *variant).collect()
+    /// The sites that somebody waits for.
+    pub(super) fn sites(&self) -> Vec<Site> {
+        self.sites.iter().filter(|(_, lines)| lines.waiting > 0).map(|(site, _)| *site).collect()
     }
 
-    /// How many requests of the same variant are more urgent, or as urgent and older.
-    pub(super) fn ahead(&self, variant: VariantId, request: &Waiting, lifts: Lifts) -> usize {
+    /// How many requests of the same site are more urgent, or as urgent and older.
+    pub(super) fn ahead(&self, site: Site, request: &Waiting, lifts: Lifts) -> usize {
         let rank = |r: &Waiting| (lifts.of(r), r.seq);
-        self.all(variant).iter().filter(|other| rank(other) < rank(request)).count()
+        self.all(site).iter().filter(|other| rank(other) < rank(request)).count()
     }
 
-    fn all(&self, variant: VariantId) -> Vec<Waiting> {
-        let shares = self.variants.get(&variant).into_iter().flat_map(|lines| lines.tenants.values());
+    fn all(&self, site: Site) -> Vec<Waiting> {
+        let shares = self.sites.get(&site).into_iter().flat_map(|lines| lines.tenants.values());
         shares.flat_map(|share| share.lines.iter().flatten().copied()).collect()
     }
 
-    fn unlink(&mut self, variant: VariantId, request: &Waiting) {
-        let Some(lines) = self.variants.get_mut(&variant) else { return };
+    fn unlink(&mut self, site: Site, request: &Waiting) {
+        let Some(lines) = self.sites.get_mut(&site) else { return };
         let Some(share) = lines.tenants.get_mut(&request.owner()) else { return };
         let line = &mut share.lines[request.class as usize];
         let Ok(at) = line.binary_search_by_key(&request.seq, |other| other.seq) else { return };
@@ -260,10 +250,10 @@ impl Queue {
         }
     }
 
-    /// Forgets a variant that nobody competes for: with the contention, its history ends.
-    fn tidy(&mut self, variant: VariantId) {
-        if self.variants.get(&variant).is_some_and(|lines| lines.waiting == 0 && lines.running == 0) {
-            self.variants.remove(&variant);
+    /// Forgets a site that nobody competes for: with the contention, its history ends.
+    fn tidy(&mut self, site: Site) {
+        if self.sites.get(&site).is_some_and(|lines| lines.waiting == 0 && lines.running == 0) {
+            self.sites.remove(&site);
         }
     }
 }

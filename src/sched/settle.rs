@@ -3,11 +3,11 @@
 //!
 //! It looks at the state only, never at the event, so that no order of events can leave work behind.
 //!
-//! Memory is shared by time. A variant that is blocked first lets idle lanes go, least recently used first. Where
+//! Memory is shared by time. A site that is blocked first lets idle lanes go, least recently used first. Where
 //! all are busy, one lane *drains*: it still serves what waited for it when that was decided and whatever is more
-//! urgent than what the blocked variant waits with, and nothing less urgent; then it goes. So every turn serves at
+//! urgent than what the blocked site waits with, and nothing less urgent; then it goes. So every turn serves at
 //! least what made it necessary, unless something more urgent came, and ageing bounds the wait of the blocked
-//! variant. Others may load past it for one `ageing`; from then on memory that comes free is kept for it, so that
+//! site. Others may load past it for one `ageing`; from then on memory that comes free is kept for it, so that
 //! small models cannot keep a large one out.
 
 use super::budget::Gate;
@@ -15,7 +15,7 @@ use super::coordinator::Sched;
 use super::lanes::{Drain, Lane, Stage};
 use super::pace::Bounds;
 use super::queue::{Lifts, Waiting};
-use super::{Action, Class, Limits, VariantId};
+use super::{Action, Class, Limits, Site};
 use crate::error::{Code, Error};
 
 /// What follows from the state as it is.
@@ -35,7 +35,7 @@ impl Sched {
         let first = out.iter().position(|action| matches!(action, Action::Start { .. })).unwrap_or(out.len());
         out.splice(first..first, allowed);
         let ready = self.lanes.iter().filter(|(_, lane)| matches!(lane.stage, Stage::Ready { .. }));
-        let work = ready.map(|(variant, lane)| (lane.id, variant, !lane.running.is_empty()));
+        let work = ready.map(|(site, lane)| (lane.id, site, !lane.running.is_empty()));
         let Limits { threads, duty, .. } = self.limits;
         self.pacer.bound(&Bounds { cap: self.effective_cap(), policy: self.policy(), threads, duty });
         self.pacer.settle(work, self.now, out);
@@ -60,13 +60,13 @@ impl Sched {
 
     /// Refuses who has come to the head of its line and whose budget does not let it start, unless it may wait.
     fn turn_away(&mut self, out: &mut Vec<Action>) {
-        for variant in self.queue.variants() {
+        for site in self.queue.sites() {
             loop {
                 let refusal = |head: &Waiting| {
                     let error = self.book.refusal(head.id, head.class, self.book.gate(head.id))?;
                     Some((head.id, error))
                 };
-                let refused: Vec<_> = self.queue.heads(variant).filter_map(refusal).collect();
+                let refused: Vec<_> = self.queue.heads(site).filter_map(refusal).collect();
                 if refused.is_empty() {
                     break;
                 }
@@ -79,10 +79,10 @@ impl Sched {
     }
 
     fn forget_needless_blocks(&mut self) {
-        let needless = |variant: &VariantId| !self.is_needed(*variant);
-        let needless: Vec<VariantId> = self.lanes.entries.keys().copied().filter(needless).collect();
-        for variant in needless {
-            self.lanes.entry(variant).blocked = None;
+        let needless = |site: &Site| !self.is_needed(*site);
+        let needless: Vec<Site> = self.lanes.entries.keys().copied().filter(needless).collect();
+        for site in needless {
+            self.lanes.entry(site).blocked = None;
         }
         if self.lanes.entries.values().all(|entry| entry.blocked.is_none()) {
             for lane in self.lanes.entries.values_mut().filter_map(|entry| entry.lane.as_mut()) {
@@ -93,67 +93,66 @@ impl Sched {
 
     fn start(&mut self, out: &mut Vec<Action>) {
         let pressing = self.pressing();
-        for variant in self.queue.variants() {
-            while let Some(place) = self.startable(variant, pressing) {
-                let Some(lane) = self.lanes.entry(variant).lane.as_mut() else { break };
+        for site in self.queue.sites() {
+            while let Some(place) = self.startable(site, pressing) {
+                let Some(lane) = self.lanes.entry(site).lane.as_mut() else { break };
                 if self.requests.len() == self.queue.len() {
                     self.pace.last = self.now;
                 }
                 lane.running.insert(place.id);
                 lane.used = self.now;
-                self.queue.take(variant, &place);
+                self.queue.take(site, &place);
                 if let Some(request) = self.requests.get_mut(&place.id) {
                     request.lane = Some(lane.id);
                 }
                 self.book.started(place.id);
-                out.push(Action::Start { id: place.id, lane: lane.id });
+                out.push(Action::Start { id: place.id, lane: lane.id, export: false });
             }
         }
     }
 
     fn let_go(&mut self, out: &mut Vec<Action>) {
         let pressing = self.pressing();
-        let going = self.lanes.iter().filter(|(variant, lane)| self.may_go(*variant, lane, pressing));
-        for variant in going.map(|(variant, _)| variant).collect::<Vec<_>>() {
-            self.stop(variant, out);
+        let going = self.lanes.iter().filter(|(site, lane)| self.may_go(*site, lane, pressing));
+        for site in going.map(|(site, _)| site).collect::<Vec<_>>() {
+            self.stop(site, out);
         }
     }
 
-    fn may_go(&self, variant: VariantId, lane: &Lane, pressing: Option<Class>) -> bool {
+    fn may_go(&self, site: Site, lane: &Lane, pressing: Option<Class>) -> bool {
         if lane.stage == Stage::Stopping || !lane.running.is_empty() {
             return false;
         }
         let drained = lane.drain.is_some_and(|drain| drain.asked || pressing.is_some())
-            && self.next(variant, lane, pressing).is_none();
-        let limit = self.lanes.get(variant).and_then(|entry| entry.idle_limit(&self.limits));
+            && self.next(site, lane, pressing).is_none();
+        let limit = self.lanes.get(site).and_then(|entry| entry.idle_limit(&self.limits));
         let unused = limit.is_some_and(|limit| lane.used + limit <= self.now);
-        self.closing || drained || (unused && lane.is_idle() && !self.is_eager(variant))
+        self.closing || drained || (unused && lane.is_idle() && !self.is_eager(site))
     }
 
-    /// Brings lanes up, for the most urgent variants first.
+    /// Brings lanes up, for the most urgent sites first.
     fn bring_up(&mut self, out: &mut Vec<Action>) {
         let lacking =
             self.lanes.entries.iter().filter(|(_, entry)| entry.lane.is_none() && entry.not_before <= self.now);
-        let mut lacking: Vec<_> =
-            lacking.filter_map(|(variant, _)| Some((self.urgency(*variant)?, *variant))).collect();
+        let mut lacking: Vec<_> = lacking.filter_map(|(site, _)| Some((self.urgency(*site)?, *site))).collect();
         lacking.sort();
         let mut kept = false;
-        for (_, variant) in lacking {
-            let blocked = self.lanes.get(variant).and_then(|entry| entry.blocked.as_ref());
+        for (_, site) in lacking {
+            let blocked = self.lanes.get(site).and_then(|entry| entry.blocked.as_ref());
             let (since, again) = blocked.map_or((self.now, true), |blocked| (blocked.since, blocked.again));
             if !again {
-                self.make_room(variant, out);
+                self.make_room(site, out);
             } else if !kept {
-                let lane = self.lanes.load(variant, self.now);
-                out.push(Action::Load { lane, variant });
+                let lane = self.lanes.load(site, self.now);
+                out.push(Action::Load { lane, site });
             }
-            let still_blocked = self.lanes.get(variant).is_some_and(|entry| entry.blocked.is_some());
+            let still_blocked = self.lanes.get(site).is_some_and(|entry| entry.blocked.is_some());
             kept |= still_blocked && since + self.limits.ageing <= self.now;
         }
     }
 
-    /// One step towards memory for a blocked variant, unless one is being made.
-    fn make_room(&mut self, variant: VariantId, out: &mut Vec<Action>) {
+    /// One step towards memory for a blocked site, unless one is being made.
+    fn make_room(&mut self, site: Site, out: &mut Vec<Action>) {
         if self.lanes.iter().any(|(_, lane)| lane.stage == Stage::Stopping) {
             return;
         }
@@ -161,15 +160,15 @@ impl Sched {
         if let Some((other, _)) = idle.min_by_key(|(_, lane)| (lane.used, lane.id)) {
             self.stop(other, out);
         } else if self.lanes.iter().next().is_none() {
-            let blocked = self.lanes.entry(variant).blocked.take();
-            self.lanes.entry(variant).wanted = None;
+            let blocked = self.lanes.entry(site).blocked.take();
+            self.lanes.entry(site).wanted = None;
             if let Some(blocked) = blocked {
-                self.refuse_all(variant, &blocked.error, out);
+                self.refuse_all(site, &blocked.error, out);
             }
         } else if self.lanes.iter().all(|(_, lane)| lane.drain.is_none()) {
             // The lane with the least urgent work, then the one that will be idle soonest.
             let ready = self.lanes.iter().filter(|(_, lane)| matches!(lane.stage, Stage::Ready { .. }));
-            let rank = |other: VariantId, lane: &Lane| {
+            let rank = |other: Site, lane: &Lane| {
                 let class = self.urgency(other).map(|(class, _)| std::cmp::Reverse(class));
                 (class, lane.running.len(), lane.id)
             };
@@ -181,23 +180,23 @@ impl Sched {
         }
     }
 
-    fn stop(&mut self, variant: VariantId, out: &mut Vec<Action>) {
-        if let Some(lane) = &mut self.lanes.entry(variant).lane {
+    fn stop(&mut self, site: Site, out: &mut Vec<Action>) {
+        if let Some(lane) = &mut self.lanes.entry(site).lane {
             lane.stage = Stage::Stopping;
             lane.drain = None;
             out.push(Action::Unload(lane.id));
         }
     }
 
-    /// The request that this variant's lane starts next, where there is one and a slot is free.
-    fn startable(&self, variant: VariantId, pressing: Option<Class>) -> Option<Waiting> {
-        let lane = self.lanes.get(variant)?.lane.as_ref().filter(|lane| lane.has_room())?;
-        self.next(variant, lane, pressing)
+    /// The request that this site's lane starts next, where there is one and a slot is free.
+    fn startable(&self, site: Site, pressing: Option<Class>) -> Option<Waiting> {
+        let lane = self.lanes.get(site)?.lane.as_ref().filter(|lane| lane.has_room())?;
+        self.next(site, lane, pressing)
     }
 
     /// The request that this lane would start next, `pressing` being what others wait for memory with.
-    fn next(&self, variant: VariantId, lane: &Lane, pressing: Option<Class>) -> Option<Waiting> {
-        self.queue.next(variant, self.lifts(), |class, place| {
+    fn next(&self, site: Site, lane: &Lane, pressing: Option<Class>) -> Option<Waiting> {
+        self.queue.next(site, self.lifts(), |class, place| {
             let turn = match (lane.drain, pressing) {
                 (Some(Drain { before, asked: true }), _) => place.seq < before,
                 (Some(Drain { before, asked: false }), Some(urgent)) => {
@@ -212,29 +211,29 @@ impl Sched {
     /// The most urgent class that waits for memory.
     fn pressing(&self) -> Option<Class> {
         let starved = self.lanes.entries.iter().filter(|(_, entry)| entry.starved());
-        starved.filter_map(|(variant, _)| self.urgency(*variant)).min().map(|(class, _)| class)
+        starved.filter_map(|(site, _)| self.urgency(*site)).min().map(|(class, _)| class)
     }
 
     fn is_open(&self, place: &Waiting) -> bool {
         self.book.gate(place.id) == Gate::Open
     }
 
-    /// Whether a request waits for this variant that its budget lets start.
-    pub(super) fn is_eager(&self, variant: VariantId) -> bool {
-        self.queue.heads(variant).any(|head| self.is_open(head))
+    /// Whether a request waits for this site that its budget lets start.
+    pub(super) fn is_eager(&self, site: Site) -> bool {
+        self.queue.heads(site).any(|head| self.is_open(head))
     }
 
-    /// Whether somebody waits for this variant: a request that its budget lets start, or who asked for it to be loaded.
-    pub fn is_needed(&self, variant: VariantId) -> bool {
-        self.is_eager(variant) || self.lanes.get(variant).is_some_and(|entry| entry.wanted.is_some())
+    /// Whether somebody waits for this site: a request that its budget lets start, or who asked for it to be loaded.
+    pub fn is_needed(&self, site: Site) -> bool {
+        self.is_eager(site) || self.lanes.get(site).is_some_and(|entry| entry.wanted.is_some())
     }
 
-    /// The best class that wants this variant, and how long ago it began to. Somebody who wants it loaded counts as a
+    /// The best class that wants this site, and how long ago it began to. Somebody who wants it loaded counts as a
     /// request of the standard class.
-    fn urgency(&self, variant: VariantId) -> Option<(Class, u64)> {
-        let wanted = self.lanes.get(variant).and_then(|entry| entry.wanted);
+    fn urgency(&self, site: Site) -> Option<(Class, u64)> {
+        let wanted = self.lanes.get(site).and_then(|entry| entry.wanted);
         let wish = wanted.map(|(since, seq)| (self.lifts().class(Class::Standard, since), seq));
-        self.queue.urgency(variant, self.lifts(), |place| self.is_open(place)).into_iter().chain(wish).min()
+        self.queue.urgency(site, self.lifts(), |place| self.is_open(place)).into_iter().chain(wish).min()
     }
 
     pub(super) fn lifts(&self) -> Lifts {

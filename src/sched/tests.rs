@@ -20,9 +20,9 @@ proptest! {
     }
 }
 
-const A: VariantId = VariantId(0);
-const B: VariantId = VariantId(1);
-const C: VariantId = VariantId(2);
+const A: Site = Site { variant: VariantId(0), device: DeviceId::CPU };
+const B: Site = Site { variant: VariantId(1), device: DeviceId::CPU };
+const C: Site = Site { variant: VariantId(2), device: DeviceId::CPU };
 
 /// A scheduler with its clock, and what it said last.
 struct Rig {
@@ -53,39 +53,22 @@ impl Rig {
         self.tell(Event::Tick)
     }
 
-    fn arrive(&mut self, variant: VariantId, tenant: u32, class: Class) -> RequestId {
-        self.arrive_with(variant, tenant, class, 100, None)
+    fn arrive(&mut self, site: Site, tenant: u32, class: Class) -> RequestId {
+        self.arrive_with(site, tenant, class, 100, None)
     }
 
-    fn arrive_with(
-        &mut self,
-        variant: VariantId,
-        tenant: u32,
-        class: Class,
-        tokens: u32,
-        ms: Option<u64>,
-    ) -> RequestId {
+    fn arrive_with(&mut self, site: Site, tenant: u32, class: Class, tokens: u32, ms: Option<u64>) -> RequestId {
         let id = RequestId(self.next_id);
         self.next_id += 1;
         let deadline = ms.map(|ms| self.now + Duration::from_millis(ms));
-        let arrival = Arrival {
-            id,
-            tenant: Tenant(tenant),
-            class,
-            variant,
-            tokens,
-            deadline,
-            client: ClientId(tenant),
-            predicted: Microjoules::ZERO,
-            max_joules: None,
-        };
+        let arrival = Arrival { class, tokens, deadline, ..Arrival::new(id, Tenant(tenant), site.variant) };
         self.tell(Event::Arrived(arrival));
         id
     }
 
-    fn arrive_many(&mut self, n: usize, variant: VariantId, tenant: u32, class: Class) {
+    fn arrive_many(&mut self, n: usize, site: Site, tenant: u32, class: Class) {
         for _ in 0..n {
-            self.arrive(variant, tenant, class);
+            self.arrive(site, tenant, class);
         }
     }
 
@@ -95,9 +78,9 @@ impl Rig {
         lane
     }
 
-    /// A ready lane for this variant that runs nothing.
-    fn up(&mut self, variant: VariantId, slots: u32) -> LaneId {
-        self.tell(Event::Load(variant));
+    /// A ready lane for this site that runs nothing.
+    fn up(&mut self, site: Site, slots: u32) -> LaneId {
+        self.tell(Event::Load(site));
         self.ready(slots)
     }
 
@@ -149,9 +132,9 @@ impl Rig {
         }
     }
 
-    fn loads(&self) -> Vec<VariantId> {
+    fn loads(&self) -> Vec<Site> {
         let load = |action: &Action| match action {
-            Action::Load { variant, .. } => Some(*variant),
+            Action::Load { site, .. } => Some(*site),
             _ => None,
         };
         self.said.iter().filter_map(load).collect()
@@ -174,13 +157,13 @@ fn seconds(s: u64) -> Duration {
 fn the_first_request_loads_and_the_rest_wait_for_it() {
     let mut rig = Rig::new(Limits::default());
     let first = rig.arrive(A, 1, Standard);
-    assert_eq!(rig.said, [Action::Load { lane: rig.lane, variant: A }]);
+    assert_eq!(rig.said, [Action::Load { lane: rig.lane, site: A }]);
     assert_eq!(rig.sched.next_timeout(), None, "nothing to do until the lane is up");
     let second = rig.arrive(A, 1, Standard);
     assert_eq!(rig.said, []);
     assert_eq!((rig.sched.position(first), rig.sched.position(second)), (Some(0), Some(1)));
     let lane = rig.ready(1);
-    assert_eq!(rig.said, [Action::Start { id: first, lane }]);
+    assert_eq!(rig.said, [Action::Start { id: first, lane, export: false }]);
     assert_eq!((rig.sched.queued(), rig.sched.running()), (1, 1));
     assert_eq!((rig.sched.position(first), rig.sched.position(second)), (None, Some(0)));
     assert_eq!(rig.finish(first), [second]);
@@ -400,8 +383,8 @@ fn an_idle_lane_goes_and_an_idle_service_sleeps() {
 #[test]
 fn a_variant_may_have_its_own_idle_time() {
     let mut rig = Rig::new(Limits { idle_unload: Some(seconds(300)), ..Limits::default() });
-    rig.tell(Event::IdleUnload { variant: A, after: Some(seconds(5)) });
-    rig.tell(Event::IdleUnload { variant: B, after: None });
+    rig.tell(Event::IdleUnload { site: A, after: Some(seconds(5)) });
+    rig.tell(Event::IdleUnload { site: B, after: None });
     let lane = rig.up(A, 1);
     rig.up(B, 1);
     assert_eq!(rig.due_in(), Some(seconds(5)));
@@ -557,16 +540,16 @@ fn a_background_model_gets_its_turn_beside_a_constant_interactive_one() {
 fn two_models_that_do_not_fit_share_by_time() {
     let mut rig = Rig::new(Limits { ageing: seconds(20), ..Limits::default() });
     let (mut lane, mut loads, mut served) = (None, 0, [0, 0]);
-    let mut pending: Vec<(LaneId, VariantId)> = Vec::new();
-    let mut running: Vec<(RequestId, VariantId)> = Vec::new();
+    let mut pending: Vec<(LaneId, Site)> = Vec::new();
+    let mut running: Vec<(RequestId, Site)> = Vec::new();
     let mut owner = BTreeMap::new();
     for round in 0..4_000 {
         if rig.sched.queued() < 16 {
-            let variant = VariantId(rig.next_id as u32 % 2);
-            let id = rig.arrive(variant, round % 4, Standard);
-            owner.insert(id, variant);
-        } else if let Some((id, variant)) = running.pop() {
-            served[variant.0 as usize] += 1;
+            let site = Site::cpu(VariantId(rig.next_id as u32 % 2));
+            let id = rig.arrive(site, round % 4, Standard);
+            owner.insert(id, site);
+        } else if let Some((id, site)) = running.pop() {
+            served[site.variant.0 as usize] += 1;
             rig.finish(id);
         } else if let Some((loading, _)) = pending.pop() {
             if lane.is_none() {
@@ -582,7 +565,7 @@ fn two_models_that_do_not_fit_share_by_time() {
         for _ in 0..2 {
             for action in rig.said.clone() {
                 match action {
-                    Action::Load { lane, variant } => pending.push((lane, variant)),
+                    Action::Load { lane, site } => pending.push((lane, site)),
                     Action::Start { id, .. } => running.push((id, owner[&id])),
                     _ => {}
                 }

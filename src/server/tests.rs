@@ -97,6 +97,7 @@ impl Backend for Fake {
             memory_available: 9,
             gpus: Vec::new(),
             no_gpu: None,
+            distrusted: Vec::new(),
             energy: EnergyStatus {
                 source: "rapl:package-0".into(),
                 scope: Scope::Package,

@@ -407,6 +407,9 @@ pub struct Status {
     /// Why there is none. `None`: there is one, or they are still being looked for.
     #[serde(default)]
     pub no_gpu: Option<String>,
+    /// GPUs that are not used for a model, and why.
+    #[serde(default)]
+    pub distrusted: Vec<String>,
     /// What was used since start.
     #[serde(default)]
     pub energy: EnergyStatus,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::cpu;
 use crate::config::Config;
 use crate::error::{Code, Error};
-use crate::lane::{Device, LaneConfig};
+use crate::lane::{Device, GpuInfo, LaneConfig};
 use crate::models::digest::Digests;
 use crate::models::fit::{self, CpuKind, Need, Other, Wanted};
 use crate::models::memory;
@@ -109,6 +109,18 @@ impl Catalog {
         self.registry.variant(id).map_or_else(|| format!("variant {}", id.0), Variant::full_name)
     }
 
+    /// All variants that can be loaded.
+    pub fn ids(&self) -> Vec<VariantId> {
+        self.registry.variants().filter(|variant| variant.facts.is_ok()).map(|variant| variant.id).collect()
+    }
+
+    /// Stands for a variant's file as it is: its digest where that is known, else what the file system says of it.
+    pub fn identity(&self, id: VariantId) -> Option<String> {
+        let variant = self.registry.variant(id)?;
+        let digest = self.digests.remembered(&variant.path);
+        Some(digest.unwrap_or_else(|| format!("{}-{}", variant.bytes(), variant.modified())))
+    }
+
     /// How long this variant's lane may be idle.
     pub fn idle_unload(&self, id: VariantId) -> Option<Duration> {
         let model = self.registry.variant(id).map_or("", |v| v.model.as_str());
@@ -193,10 +205,13 @@ impl Catalog {
     }
 
     /// Says what a verified model's lane is started with, if it fits beside what is loaded and what is being loaded.
-    pub fn admit(&self, id: VariantId, bad_kernels: &BTreeSet<String>, held: Held) -> Prepared {
+    /// `gpu`: where it shall be loaded, if not on the CPU.
+    pub fn admit(&self, id: VariantId, gpu: Option<&GpuInfo>, bad_kernels: &BTreeSet<String>, held: Held) -> Prepared {
         let found = self.registry.variant(id).and_then(|v| Some((v, v.facts.as_ref().ok()?)));
         let Some((variant, facts)) = found else { return Prepared::Failed(self.gone(id)) };
-        let lane = LaneConfig { excluded_cpu_variants: bad_kernels.iter().cloned().collect(), ..self.lane(variant) };
+        let device = gpu.map_or(Device::Cpu, |gpu| Device::Gpu(gpu.id.clone()));
+        let excluded_cpu_variants = bad_kernels.iter().cloned().collect();
+        let lane = LaneConfig { device, excluded_cpu_variants, ..self.lane(variant) };
         let name = variant.full_name();
         let mut available = match memory::available(Path::new("/")) {
             Ok(available) => available,
@@ -214,6 +229,13 @@ impl Catalog {
             .collect();
         let others: Vec<_> = siblings.iter().map(|(name, shape)| Other { name, shape }).collect();
         let (wanted, cpu) = (Wanted::of(&lane), CpuKind::host());
+        if let Some(gpu) = gpu {
+            return match fit::check_on_gpu(&name, &facts.shape, &wanted, gpu, &available, held.taken) {
+                Ok(need) => Prepared::Ready(Box::new(lane), need.host),
+                Err(error) if held.freeable + held.taken > 0 => Prepared::Blocked(error),
+                Err(error) => Prepared::Failed(error),
+            };
+        }
         match fit::check(&name, &facts.shape, &wanted, cpu, &available, held.taken, &others) {
             Ok(need) => Prepared::Ready(Box::new(lane), need),
             // Letting others go is worth it only where it helps.

@@ -13,7 +13,7 @@ use crate::clock::Time;
 use crate::energy::account::{Query, Report};
 use crate::error::{Code, Error};
 use crate::lane::{Finish, Gpus, Prompt, RequestId, ToLane, Usage};
-use crate::sched::{Arrival, Event, LaneState, VariantId};
+use crate::sched::{Arrival, Candidate, Event, LaneState, Site, VariantId};
 
 /// Answer tokens assumed for fairness where a request does not bound them; it is corrected by nothing, so it need only
 /// be of the right size.
@@ -51,15 +51,16 @@ impl Core {
         let answer_tokens = spec.max_tokens.unwrap_or(ASSUMED_ANSWER).min(ASSUMED_ANSWER);
         let request = Request::new(id, peer, resolved, spec, sink, self.clock.now());
         let arrival = Arrival {
-            id,
-            tenant: request.tenant(),
             class,
-            variant: request.variant,
+            variants: vec![Candidate { variant: request.variant, lesser: false }],
             tokens: prompt_tokens.saturating_add(answer_tokens).max(1),
+            prompt: prompt_tokens,
+            max_answer: request.max_tokens(),
             deadline: request.deadline(),
             client: admitted.client,
             predicted: admitted.predicted,
             max_joules,
+            ..Arrival::new(id, request.tenant(), request.variant)
         };
         self.accounting.arrived(id, peer.uid, &request.model);
         self.requests.insert(id, request);
@@ -99,7 +100,7 @@ impl Core {
 
     pub(super) fn models(&self) -> Vec<ModelInfo> {
         self.catalog.list(|variant| {
-            match self.sched.lane_state(variant) {
+            match self.sched.lane_state(Site::cpu(variant)) {
                 LaneState::Unloaded => "unloaded",
                 LaneState::Loading => "loading",
                 LaneState::Ready => "loaded",
@@ -119,21 +120,21 @@ impl Core {
             }
         };
         let (variant, name) = (resolved.variant, resolved.name);
-        self.event(Event::Load(variant));
-        if self.sched.lane_state(variant) != LaneState::Stopping {
+        let site = Site::cpu(variant);
+        self.event(Event::Load(site));
+        if self.sched.lane_state(site) != LaneState::Stopping {
             let why = format!("{name} is not unloaded: it was asked for again in the meantime");
             self.answer_unloads(variant, &Err(Error::new(Code::Cancelled, why)));
         }
         let now = self.clock.now();
-        match self.lanes.by_id.values_mut().find(|l| l.variant == variant && l.phase != Phase::Stopping) {
+        match self.lanes.by_id.values_mut().find(|l| l.site == site && l.phase != Phase::Stopping) {
             Some(slot) if slot.phase == Phase::Ready => {
                 let _ = sink.push(loaded(slot, now));
             }
             Some(slot) => slot.watchers.push(sink),
-            None if self.sched.is_needed(variant) => {
+            None if self.sched.is_needed(site) => {
                 let revoked = || Error::new(Code::Cancelled, format!("{name} was unloaded before it was loaded"));
-                let wish =
-                    self.wishes.entry(variant).or_insert_with(|| Wish { watchers: Vec::new(), error: revoked() });
+                let wish = self.wishes.entry(site).or_insert_with(|| Wish { watchers: Vec::new(), error: revoked() });
                 wish.watchers.push(sink);
             }
             None if self.stop.is_some() => {
@@ -151,8 +152,14 @@ impl Core {
             Err(e) => reply(Err(e)),
             Ok(r) => {
                 self.unload_replies.push((r.variant, reply));
-                self.event(Event::Unload(r.variant));
-                if self.lanes.of(r.variant).is_none() {
+                let mut sites: Vec<Site> = self.lanes.of(r.variant).map(|slot| slot.site).collect();
+                if sites.is_empty() {
+                    sites.push(Site::cpu(r.variant));
+                }
+                for site in sites {
+                    self.event(Event::Unload(site));
+                }
+                if self.lanes.of(r.variant).next().is_none() {
                     self.answer_unloads(r.variant, &Ok(()));
                 }
             }
@@ -176,6 +183,7 @@ impl Core {
                 model: l.model.clone(),
                 state: match l.phase {
                     Phase::Preparing | Phase::Loading => "loading",
+                    Phase::Proving => "proving",
                     Phase::Ready => "ready",
                     Phase::Stopping => "stopping",
                 }
@@ -207,6 +215,7 @@ impl Core {
             memory_available: self.catalog.memory_available(),
             gpus: self.gpus.gpus.as_ref().map_or_else(Vec::new, |g| g.found.clone()),
             no_gpu: self.gpus.gpus.as_ref().and_then(Gpus::why_none),
+            distrusted: self.distrusted(),
             energy: energy_status(&self.metering),
         }
     }

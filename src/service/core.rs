@@ -18,12 +18,13 @@ use super::purses::{Clocks, Purses};
 use super::requests::{Ending, Request};
 use super::rules::Rules;
 use super::sampler::Sampler;
+use super::trust::Trust;
 use super::Msg;
 use crate::clock::{Monotonic, Time};
 use crate::config::Config;
 use crate::error::{Code, Error};
 use crate::lane::{EventFn, Gone, Job, LaneEvent, LaneFactory, RequestId, ToLane};
-use crate::sched::{self, Action, Event, PurseId, Sched, VariantId};
+use crate::sched::{self, Action, Event, PurseId, Sched, Site, VariantId};
 use crate::service::api::{Sink, Totals, Update};
 
 /// From this on the thread counts as held up (a slow disk, a stopped process): far more than any message takes.
@@ -53,10 +54,11 @@ pub(super) struct Core {
     pub(super) requests: BTreeMap<RequestId, Request>,
     /// Waiting for a lane to be gone.
     pub(super) unload_replies: Vec<(VariantId, super::Reply<Result<(), Error>>)>,
-    pub(super) wishes: BTreeMap<VariantId, Wish>,
+    pub(super) wishes: BTreeMap<Site, Wish>,
     /// CPU variants that died of an illegal instruction here.
     pub(super) bad_kernels: BTreeSet<String>,
     pub(super) gpus: GpuWatch,
+    pub(super) trust: Trust,
     pub(super) totals: Totals,
     pub(super) accounting: Accounting,
     pub(super) last_fault: Option<String>,
@@ -73,6 +75,7 @@ impl Core {
         let sampler = sampler.inspect_err(|e| log::error!("no thread for the meter: {e}; energy is estimated")).ok();
         let metering = Metering::new(&config, usable_cores(&config.paths.sysfs), sampler);
         let clocks = Clocks::read();
+        let trust = Trust::open(&config.paths.state);
         Core {
             rules: Rules::new(&config),
             restored: BTreeSet::new(),
@@ -91,6 +94,7 @@ impl Core {
             wishes: BTreeMap::new(),
             bad_kernels: BTreeSet::new(),
             gpus: GpuWatch::default(),
+            trust,
             totals: Totals::default(),
             accounting,
             last_fault: None,
@@ -103,7 +107,7 @@ impl Core {
         self.restore_budgets();
         self.look_for_gpus(true);
         for variant in self.catalog.preload() {
-            self.event(Event::Load(variant));
+            self.event(Event::Load(Site::cpu(variant)));
         }
         while !self.finished() {
             let due = self.next_wakeup();
@@ -205,8 +209,8 @@ impl Core {
             Msg::Reload(config, done) => {
                 let limits = limits(&config);
                 self.catalog.reload(*config);
-                for variant in self.lanes.by_id.values().map(|l| l.variant).collect::<Vec<_>>() {
-                    self.event(Event::IdleUnload { variant, after: self.catalog.idle_unload(variant) });
+                for site in self.lanes.by_id.values().map(|l| l.site).collect::<Vec<_>>() {
+                    self.event(Event::IdleUnload { site, after: self.catalog.idle_unload(site.variant) });
                 }
                 self.event(Event::Limits(limits));
                 self.reload_budgets();
@@ -238,8 +242,9 @@ impl Core {
 
     /// Tells those whose load the scheduler has given up.
     pub(super) fn settle_wishes(&mut self) {
-        let given_up: Vec<VariantId> = self.wishes.keys().copied().filter(|v| !self.sched.is_needed(*v)).collect();
-        for Wish { watchers, error } in given_up.iter().filter_map(|v| self.wishes.remove(v)).collect::<Vec<_>>() {
+        let given_up: Vec<Site> = self.wishes.keys().copied().filter(|site| !self.sched.is_needed(*site)).collect();
+        for Wish { watchers, error } in given_up.iter().filter_map(|site| self.wishes.remove(site)).collect::<Vec<_>>()
+        {
             tell_failed(watchers, &error);
         }
     }
@@ -247,20 +252,20 @@ impl Core {
     fn perform(&mut self, action: Action) -> Option<Event> {
         let now = self.clock.now();
         match action {
-            Action::Load { lane, variant } => {
-                let mut slot = LaneSlot::new(variant, self.catalog.name(variant), now);
-                slot.watchers = self.wishes.remove(&variant).map_or_else(Vec::new, |w| w.watchers);
+            Action::Load { lane, site } => {
+                let mut slot = LaneSlot::new(site, self.catalog.name(site.variant), now);
+                slot.watchers = self.wishes.remove(&site).map_or_else(Vec::new, |w| w.watchers);
                 self.lanes.by_id.insert(lane, slot);
-                let waiting = self.requests.values().filter(|r| r.variant == variant && r.lane.is_none());
+                let waiting = self.requests.values().filter(|r| r.site() == site && r.lane.is_none());
                 self.metering.ledger.loading(lane, waiting.map(|r| r.id).min());
                 let tx = self.tx.clone();
-                let verify = self.catalog.verify(variant);
+                let verify = self.catalog.verify(site.variant);
                 let thread = super::helpers::spawn(std::thread::Builder::new().name("verify".into()), move || {
                     // Fails only after the service has ended.
                     let _ = tx.send(Msg::Verified(lane, verify()));
                 });
                 Some(match thread {
-                    Ok(_) => Event::IdleUnload { variant, after: self.catalog.idle_unload(variant) },
+                    Ok(_) => Event::IdleUnload { site, after: self.catalog.idle_unload(site.variant) },
                     Err(e) => {
                         let error = Error::new(Code::ModelLoadFailed, format!("no thread to load the model: {e}"));
                         self.load_failed(lane, &error);
@@ -280,7 +285,14 @@ impl Core {
                     None => self.lane_is_gone(lane),
                 }
             }
-            Action::Start { id, lane } => {
+            Action::Planned { id, choice } => {
+                if let Some(request) = self.requests.get_mut(&id) {
+                    request.model = self.catalog.name(choice.plan.variant());
+                    request.choice = Some(choice);
+                }
+                None
+            }
+            Action::Start { id, lane, export } => {
                 let allowance_us = self.allowance(id, lane);
                 let (Some(request), Some(slot)) = (self.requests.get_mut(&id), self.lanes.by_id.get_mut(&lane)) else {
                     return Some(Event::Finished(id));
@@ -293,8 +305,14 @@ impl Core {
                 }
                 slot.running.push(id);
                 if let Some(l) = &slot.lane {
-                    l.send(ToLane::Start(Box::new(Job { allowance_us, ..request.job() })));
+                    let job = Box::new(Job { allowance_us, ..request.job() });
+                    l.send(match request.state.clone() {
+                        Some(state) => ToLane::Resume(job, state),
+                        None if export => ToLane::Prefill(job),
+                        None => ToLane::Start(job),
+                    });
                 }
+                slot.exporting.extend(export.then_some(id));
                 None
             }
             Action::Refuse { id, error } => {

@@ -3,13 +3,15 @@
 //! They are looked for on a thread of its own, by whoever starts the lanes; the answer is kept until the configuration is
 //! read again or a driver has changed, which the files of drivers show. No GPU is touched to see that.
 
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use super::core::Core;
 use super::Msg;
-use crate::lane::Gpus;
+use crate::lane::{Device, GpuInfo, Gpus};
+use crate::sched::{DeviceId, Site};
 
 /// Where Vulkan's loader looks for drivers, as a rule; the kernel's device nodes of GPUs.
 const DRIVER_DIRS: &[&str] = &[
@@ -32,11 +34,75 @@ pub(super) struct GpuWatch {
     asked: Option<u64>,
     /// A search runs.
     looking: bool,
+    /// All that were ever found, by their [`DeviceId`] less one: a name means the same GPU as long as the daemon runs.
+    known: Vec<GpuInfo>,
+    /// Sites on GPUs that the scheduler was told are usable.
+    pub told: BTreeSet<Site>,
+    /// The configuration lets them be used.
+    on: bool,
+}
+
+impl GpuWatch {
+    /// One is there and may be used.
+    pub fn any(&self) -> bool {
+        self.devices().any(|device| self.usable(device))
+    }
+
+    /// All that were ever found.
+    pub fn devices(&self) -> impl Iterator<Item = DeviceId> {
+        (1..=u8::try_from(self.known.len()).unwrap_or(u8::MAX)).map(DeviceId)
+    }
+
+    /// It is there and may be used.
+    pub fn usable(&self, device: DeviceId) -> bool {
+        let found = |gpu: &GpuInfo| self.gpus.as_ref().is_some_and(|gpus| gpus.found.iter().any(|g| g.id == gpu.id));
+        self.on && self.get(device).is_some_and(found)
+    }
+
+    /// One of them.
+    pub fn get(&self, device: DeviceId) -> Option<&GpuInfo> {
+        self.known.get(usize::from(device.0).checked_sub(1)?)
+    }
+
+    /// `cpu`, `gpu0`, …
+    pub fn name(&self, device: DeviceId) -> String {
+        self.get(device).map_or_else(|| "cpu".to_owned(), |gpu| gpu.id.name.clone())
+    }
+
+    /// What a lane there is told.
+    pub fn device(&self, device: DeviceId) -> Option<Device> {
+        match device.is_cpu() {
+            true => Some(Device::Cpu),
+            false => self.get(device).map(|gpu| Device::Gpu(gpu.id.clone())),
+        }
+    }
+
+    /// Stands for the drivers as they were when GPUs were last looked for.
+    pub fn drivers(&self) -> u64 {
+        self.asked.unwrap_or(0)
+    }
+
+    fn learn(&mut self, gpus: Gpus) {
+        for gpu in &gpus.found {
+            let room = self.known.len() < usize::from(u8::MAX);
+            match self.known.iter_mut().find(|known| known.id == gpu.id) {
+                Some(known) => *known = gpu.clone(),
+                None if room => self.known.push(gpu.clone()),
+                None => {}
+            }
+        }
+        self.gpus = Some(gpus);
+    }
 }
 
 impl Core {
     /// Looks for GPUs: always with `anew`, else where a driver has changed since.
     pub(super) fn look_for_gpus(&mut self, anew: bool) {
+        self.gpus.on = self.catalog.config().gpu.enabled;
+        if !self.gpus.on {
+            self.gpus.gpus = Some(Gpus::none("gpu.enabled is false"));
+            return self.announce_sites();
+        }
         let modules = self.catalog.config().paths.modules.clone();
         let drivers = drivers(&modules);
         if self.gpus.looking || (!anew && self.gpus.asked == Some(drivers)) {
@@ -64,7 +130,8 @@ impl Core {
                 log::info!("{}: {} ({})", gpu.id.name, gpu.description, gpu.id.ggml);
             }
         }
-        self.gpus.gpus = Some(gpus);
+        self.gpus.learn(gpus);
+        self.announce_sites();
     }
 }
 

@@ -13,7 +13,7 @@ use crate::clock::Time;
 use crate::error::{Code, Error};
 use crate::lane::{CpuClock, FromLane, Gone, Lane, LaneId, LaneInfo, RequestId};
 use crate::models::fit::Need;
-use crate::sched::VariantId;
+use crate::sched::{Site, VariantId};
 use crate::service::api::Sink;
 use crate::service::backlog::Listening;
 use crate::service::catalog::Held;
@@ -44,12 +44,14 @@ pub(super) enum Phase {
     /// The model's digest and its memory are being checked; there is no process yet.
     Preparing,
     Loading,
+    /// It is compared with the CPU before it is used.
+    Proving,
     Ready,
     Stopping,
 }
 
 pub(super) struct LaneSlot {
-    pub variant: VariantId,
+    pub site: Site,
     /// `model:variant`.
     pub model: String,
     pub phase: Phase,
@@ -61,6 +63,12 @@ pub(super) struct LaneSlot {
     pub cpu_variant: Option<String>,
     pub progress: f32,
     pub running: Vec<RequestId>,
+    /// Of these, those whose state shall be handed over.
+    pub exporting: Vec<RequestId>,
+    /// Its clock (see [`Step::cpu_end_us`](crate::lane::Step)) at the end of its last step, and when that was.
+    pub clock: Option<(Duration, Time)>,
+    /// It was asked the probe.
+    pub probing: bool,
     pub slots: u32,
     pub context: u32,
     pub kv_type: crate::lane::KvType,
@@ -77,6 +85,8 @@ pub(super) struct LaneSlot {
     moved: Time,
     quit: Option<Time>,
     killed: Option<Time>,
+    /// When it was last given work after it had none.
+    begun: Time,
     /// Since when its lines are counted, and how many there were.
     logged: (Time, u32),
 }
@@ -89,9 +99,9 @@ enum Due {
 }
 
 impl LaneSlot {
-    pub fn new(variant: VariantId, model: String, now: Time) -> Self {
+    pub fn new(site: Site, model: String, now: Time) -> Self {
         LaneSlot {
-            variant,
+            site,
             model,
             phase: Phase::Preparing,
             load_failed: false,
@@ -100,6 +110,9 @@ impl LaneSlot {
             cpu_variant: None,
             progress: 0.0,
             running: Vec::new(),
+            exporting: Vec::new(),
+            clock: None,
+            probing: false,
             slots: 0,
             context: 0,
             kv_type: crate::lane::KvType::F16,
@@ -113,6 +126,7 @@ impl LaneSlot {
             moved: now,
             quit: None,
             killed: None,
+            begun: now,
             logged: (now, 0),
         }
     }
@@ -128,8 +142,8 @@ impl LaneSlot {
             }
             FromLane::Started { id, .. } | FromLane::Done { id, .. } => own(id),
             FromLane::Step(step) => step.parts.iter().map(|p| &p.id).chain(step.text.iter().map(|(id, _)| id)).all(own),
-            // Nobody has asked for these.
-            FromLane::Exported { .. } | FromLane::Probed(_) => false,
+            FromLane::Exported { id, .. } => own(id) && self.exporting.contains(id),
+            FromLane::Probed(_) => self.probing,
             FromLane::Beat { .. } | FromLane::Log { .. } | FromLane::Fatal(_) => true,
         }
     }
@@ -165,9 +179,18 @@ impl LaneSlot {
         self.lane.as_ref()?.cpu()
     }
 
+    /// The clock of a lane on a GPU at this time, `cpu` being its worker's CPU time: while it loads, that; then it goes on
+    /// as long as something runs. A step that has not ended counts.
+    pub fn gpu_clock(&self, at: Time, cpu: Option<&Duration>) -> Option<Duration> {
+        let Some((clock, since)) = self.clock else { return cpu.copied() };
+        let more =
+            if self.running.is_empty() && !self.probing { Duration::ZERO } else { at.since(since.max(self.begun)) };
+        Some(clock + more)
+    }
+
     /// It loads, or answers somebody.
     pub fn works(&self) -> bool {
-        matches!(self.phase, Phase::Preparing | Phase::Loading) || !self.running.is_empty()
+        matches!(self.phase, Phase::Preparing | Phase::Loading) || self.probing || !self.running.is_empty()
     }
 
     pub fn killed(&self) -> bool {
@@ -176,6 +199,7 @@ impl LaneSlot {
 
     /// It was given work, or a process of its own: the watch starts now.
     pub fn armed(&mut self, now: Time) {
+        self.begun = now;
         self.heard = now;
         self.moved = now;
     }
@@ -203,7 +227,7 @@ impl LaneSlot {
     }
 
     fn busy(&self) -> bool {
-        self.lane.is_some() && (self.phase == Phase::Loading || !self.running.is_empty())
+        self.lane.is_some() && (self.phase == Phase::Loading || self.probing || !self.running.is_empty())
     }
 
     /// When it must be looked at, and what is then to be done.
@@ -270,7 +294,7 @@ impl Lanes {
             let (taken, freeable) = match lane.phase {
                 Phase::Preparing => (0, 0),
                 Phase::Loading => (lane.need.total(), 0),
-                Phase::Ready | Phase::Stopping => (mapped, lane.need.total() - mapped),
+                Phase::Proving | Phase::Ready | Phase::Stopping => (mapped, lane.need.total() - mapped),
             };
             held.taken = held.taken.saturating_add(taken);
             held.freeable = held.freeable.saturating_add(freeable);
@@ -278,8 +302,9 @@ impl Lanes {
         held
     }
 
-    pub fn of(&self, variant: VariantId) -> Option<&LaneSlot> {
-        self.by_id.values().find(|l| l.variant == variant)
+    /// The lanes of this variant, on whatever device.
+    pub fn of(&self, variant: VariantId) -> impl Iterator<Item = &LaneSlot> {
+        self.by_id.values().filter(move |l| l.site.variant == variant)
     }
 }
 

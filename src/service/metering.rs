@@ -31,6 +31,9 @@ use crate::units::{Microjoules, Microwatts};
 /// Longest wait for the meter. A bus at 100 kHz takes milliseconds for a sensor.
 const PATIENCE: Duration = Duration::from_millis(100);
 
+/// What was learned is written no more often: flash wears.
+const SELDOM: Duration = Duration::from_secs(600);
+
 /// What an allowance has to change by, as a part of it, to be told again.
 const ALLOWANCE_NEWS: u64 = 100;
 
@@ -57,6 +60,8 @@ pub(super) struct Metering {
     cap_lost: bool,
     /// What a next run will begin with.
     learned: Option<Learned>,
+    /// When that was last written.
+    written: Option<Time>,
     state: PathBuf,
 }
 
@@ -66,6 +71,7 @@ impl Metering {
         Metering {
             ledger: Ledger::new(PowerModel::new(prior(config, cores, learned.as_ref()))),
             learned,
+            written: None,
             cap_lost: false,
             state: config.paths.state.clone(),
             sampler,
@@ -77,11 +83,14 @@ impl Metering {
     }
 
     /// Keeps what was learned for the next run, where that is news.
-    fn remember(&mut self) {
-        let Some(prior) = self.ledger.model().learned().filter(|_| !self.info.source.is_empty()) else { return };
+    fn remember(&mut self, now: Time) {
+        if self.info.source.is_empty() || self.written.is_some_and(|at| now.since(at) < SELDOM) {
+            return;
+        }
+        let Some(prior) = self.ledger.model().learned() else { return };
         let learned = Learned::new(&self.info.source, prior);
         if learned.is_news(self.learned.as_ref()) {
-            self.learned = Some(learned.clone());
+            (self.learned, self.written) = (Some(learned.clone()), Some(now));
             learned.write(self.state.clone());
         }
     }
@@ -121,7 +130,8 @@ fn prior(config: &Config, cores: u32, learned: Option<&Learned>) -> Prior {
     };
     let (idle, core) = learned.map_or((Prior::default().idle, Prior::default().core), |l| (l.idle, l.core));
     let known = learned.is_some() || config.energy.idle > Microwatts::ZERO;
-    Prior { idle: or(config.energy.idle, idle), core: or(config.energy.core, core), cores, known }
+    let gpu = or(config.energy.gpu, Prior::default().gpu);
+    Prior { idle: or(config.energy.idle, idle), core: or(config.energy.core, core), gpu, cores, known }
 }
 
 /// Where the sensors are, as configured.
@@ -143,6 +153,10 @@ impl Core {
         // Where that cannot be told, nobody is charged for it: who woke it must not wait for it for ever.
         let cpu = self.worker_cpu(id).unwrap_or_default();
         let cell = self.lanes.by_id.get(&id).and_then(|slot| slot.info.as_ref()).map_or(0.0, |info| info.cell_cost);
+        let now = self.clock.now();
+        if let Some(slot) = self.lanes.by_id.get_mut(&id) {
+            slot.clock = Some((cpu, now));
+        }
         self.metering.ledger.ready(id, cpu, cell);
     }
 
@@ -169,6 +183,10 @@ impl Core {
                 Some(Duration::from_micros(us).saturating_sub(before))
             }
         };
+        let now = self.clock.now();
+        if let (Some(slot), Some(cpu)) = (self.lanes.by_id.get_mut(&id), cpu) {
+            slot.clock = Some((cpu, now));
+        }
         if let Some(cpu) = cpu {
             self.metering.ledger.step(id, cpu, &step.parts);
             self.tell_spent();
@@ -228,13 +246,19 @@ impl Core {
     }
 
     /// The meter was read.
-    pub(super) fn sampled(&mut self, sample: Sample) {
+    pub(super) fn sampled(&mut self, mut sample: Sample) {
+        let at = sample.reading.at;
+        let gpus = self.lanes.by_id.iter().filter(|(_, slot)| !slot.site.device.is_cpu());
+        sample.cpu.gpus =
+            gpus.filter_map(|(id, slot)| Some((*id, slot.gpu_clock(at, sample.cpu.lanes.get(id))?))).collect();
         if let Some((info, others)) = sample.info {
             if others {
                 if info.source.is_empty() {
                     log::info!("energy: no sensor; what requests use is estimated");
                 }
-                if !self.metering.info.source.is_empty() {
+                let learned =
+                    self.metering.learned.as_ref().filter(|l| !info.source.is_empty() && l.source != info.source);
+                if !self.metering.info.source.is_empty() || learned.is_some() {
                     // What one sensor sees of an idle device says nothing of what another does.
                     let cores = usable_cores(&self.catalog.config().paths.sysfs);
                     let prior = prior(self.catalog.config(), cores, None);
@@ -266,7 +290,7 @@ impl Core {
         if sample.last {
             log::debug!("energy: nothing runs, the meter rests at {} s", at.0 / 1_000_000_000);
             self.metering.ledger.pause();
-            self.metering.remember();
+            self.metering.remember(at);
             self.accounting.device(&self.metering.ledger.totals());
         }
     }
@@ -298,6 +322,7 @@ impl Core {
                 outcome.receipt.energy = self.metering.receipt(&charge, usage, outcome.receipt.energy.limit);
                 request.finish(outcome);
             }
+            self.metering.remember(now);
         }
         self.tell_spent();
         self.settled();

@@ -29,6 +29,7 @@ mod rules;
 mod sampler;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{channel, Sender};

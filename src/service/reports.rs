@@ -1,6 +1,7 @@
 //! What lanes tell the service, and what follows from it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::api::{Outcome, Update};
 use super::catalog::Prepared;
@@ -9,8 +10,8 @@ use super::core::{lane_events, Core, Wish};
 use super::lanes::{fault, LaneSlot, Phase};
 use super::requests::Ending;
 use crate::error::{Code, Error};
-use crate::lane::{Finish, FromLane, Gone, LaneId, LaneInfo, RequestId, Step, Usage};
-use crate::sched::Event;
+use crate::lane::{Finish, FromLane, Gone, LaneId, LaneInfo, RequestId, SequenceState, Step, Usage};
+use crate::sched::{Event, Site};
 
 impl Core {
     /// The model's digest was checked on a thread of its own: start a process for it, or not.
@@ -20,7 +21,14 @@ impl Core {
         // It may have been unloaded in the meantime.
         let Some(slot) = self.lanes.by_id.get_mut(&id).filter(|s| s.phase == Phase::Preparing) else { return };
         let prepared = match verified {
-            Ok(()) => self.catalog.admit(slot.variant, &self.bad_kernels, held),
+            Ok(()) if slot.site.device.is_cpu() || self.gpus.usable(slot.site.device) => {
+                let gpu = self.gpus.get(slot.site.device);
+                self.catalog.admit(slot.site.variant, gpu, &self.bad_kernels, held)
+            }
+            Ok(()) => Prepared::Failed(Error::new(
+                Code::ModelLoadFailed,
+                format!("{}: {} is no longer there", slot.model, self.gpus.name(slot.site.device)),
+            )),
             Err(error) => Prepared::Failed(error),
         };
         match prepared {
@@ -37,10 +45,13 @@ impl Core {
             Prepared::Blocked(error) => {
                 let Some(slot) = self.retire(id) else { return };
                 log::info!("{error}");
-                self.wishes.insert(slot.variant, Wish { watchers: slot.watchers, error: error.clone() });
+                self.no_cpu_lane(slot.site, &error);
+                self.wishes.insert(slot.site, Wish { watchers: slot.watchers, error: error.clone() });
                 self.event(Event::LoadBlocked { lane: id, error });
             }
             Prepared::Failed(error) => {
+                let site = slot.site;
+                self.no_cpu_lane(site, &error);
                 self.load_failed(id, &error);
                 self.event(Event::LoadFailed { lane: id, error });
             }
@@ -55,10 +66,21 @@ impl Core {
         }
     }
 
+    /// A lane does not come up. Where it is the CPU's, GPUs that wait to be compared with it cannot be.
+    fn no_cpu_lane(&mut self, site: Site, why: &Error) {
+        if site.device.is_cpu() {
+            self.cannot_prove(site.variant, why);
+        }
+    }
+
     pub(super) fn retire(&mut self, id: LaneId) -> Option<LaneSlot> {
+        self.trust.lane_gone(id);
         self.metering.ledger.lane_gone(id);
         let slot = self.lanes.by_id.remove(&id)?;
-        self.answer_unloads(slot.variant, &Ok(()));
+        let variant = slot.site.variant;
+        if self.lanes.of(variant).next().is_none() {
+            self.answer_unloads(variant, &Ok(()));
+        }
         Some(slot)
     }
 
@@ -78,9 +100,9 @@ impl Core {
             FromLane::Loading(progress) => {
                 slot.moved(None, now);
                 slot.progress = progress;
-                let variant = slot.variant;
+                let site = slot.site;
                 slot.watchers.retain_mut(|w| w.push(Update::Loading(progress)).is_ok());
-                self.tell_all(|r| r.variant == variant && r.lane.is_none(), |r| r.loading(progress));
+                self.tell_all(|r| r.site() == site && r.lane.is_none(), |r| r.loading(progress));
             }
             // The first word on it: said before the model, which may be hostile, is read.
             FromLane::Kernels(variant) => {
@@ -93,6 +115,8 @@ impl Core {
                 log::error!("{error}");
                 tell_failed(std::mem::take(&mut slot.watchers), &error);
                 self.last_fault = Some(error.message.clone());
+                let site = slot.site;
+                self.no_cpu_lane(site, &error);
                 self.event(Event::LoadFailed { lane: id, error });
             }
             FromLane::Started { id, prompt_tokens, cached_tokens } => {
@@ -104,6 +128,7 @@ impl Core {
             }
             FromLane::Done { id: request, result, usage } => {
                 slot.running.retain(|r| *r != request);
+                slot.exporting.retain(|r| *r != request);
                 self.done(id, request, result, usage);
             }
             FromLane::Beat { progress } => slot.moved(Some(progress), now),
@@ -120,13 +145,20 @@ impl Core {
             FromLane::Hello { .. } => slot.greeted(),
             // Last words come with the end.
             FromLane::Log { .. } | FromLane::Fatal(_) => {}
-            // `fits` has refused them.
-            FromLane::Exported { .. } | FromLane::Probed(_) => {}
+            FromLane::Exported { id: request, state, usage } => {
+                slot.running.retain(|r| *r != request);
+                slot.exporting.retain(|r| *r != request);
+                self.exported(request, state, usage);
+            }
+            FromLane::Probed(answer) => {
+                slot.moved(None, now);
+                self.probed(id, *answer);
+                self.catch_up();
+            }
         }
     }
 
     pub(super) fn ready(&mut self, id: LaneId, info: LaneInfo) {
-        let now = self.clock.now();
         // One that was told to stop while it loaded is on its way out.
         let Some(slot) = self.lanes.by_id.get_mut(&id).filter(|s| s.phase == Phase::Loading) else { return };
         log::info!(
@@ -146,6 +178,18 @@ impl Core {
         slot.phase = Phase::Ready;
         slot.context = info.n_ctx;
         slot.info = Some(info);
+        let site = slot.site;
+        if self.trusted(id, site) {
+            self.serve(id);
+        }
+        self.catch_up();
+    }
+
+    /// A lane that came up takes requests from now on.
+    pub(super) fn serve(&mut self, id: LaneId) {
+        let now = self.clock.now();
+        let Some(slot) = self.lanes.by_id.get_mut(&id) else { return };
+        slot.phase = Phase::Ready;
         let update = loaded(slot, now);
         for mut watcher in std::mem::take(&mut slot.watchers) {
             let _ = watcher.push(update.clone());
@@ -153,6 +197,34 @@ impl Core {
         let slots = slot.slots;
         self.lane_woke(id);
         self.event(Event::LaneReady { lane: id, slots });
+    }
+
+    /// Tells the scheduler what was said in the middle of something else.
+    fn catch_up(&mut self) {
+        if !self.later.is_empty() {
+            let first = self.later.remove(0);
+            self.event(first);
+        }
+    }
+
+    /// A request's prompt is computed, and what that gave is out of its lane.
+    fn exported(&mut self, id: RequestId, state: SequenceState, usage: Usage) {
+        let now = self.clock.now();
+        let (bytes, time) = (state.bytes, Duration::ZERO);
+        match self.requests.get_mut(&id) {
+            Some(request) => {
+                request.lane = None;
+                request.state = Some(state);
+                request.before = usage;
+                self.metering.ledger.stopped(id, now);
+                self.event(Event::Exported { id, bytes, time });
+            }
+            // It was cancelled: its client has been told.
+            None => {
+                self.ran(id, None);
+                self.event(Event::Finished(id));
+            }
+        }
     }
 
     pub(super) fn step(&mut self, lane: LaneId, step: Step) {
@@ -224,6 +296,9 @@ impl Core {
             }
         }
         let Some(slot) = self.retire(id) else { return };
+        if self.proves(slot.site) {
+            self.no_cpu_lane(slot.site, &error);
+        }
         tell_failed(slot.watchers, if expected { &unloaded } else { &error });
         let mut retry = Vec::new();
         for request_id in slot.running {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use super::catalog::Resolved;
 use crate::clock::Time;
 use crate::error::{Code, Error};
-use crate::lane::{Job, LaneId, LaneInfo, RequestId, Tenant, Usage};
-use crate::sched::VariantId;
+use crate::lane::{Job, LaneId, LaneInfo, RequestId, SequenceState, Tenant, Usage};
+use crate::sched::{Choice, Site, VariantId};
 use crate::service::api::{request_name, EnergyReceipt, Generate, Outcome, Peer, Receipt, Sink, SinkClosed, Update};
 
 /// Why a request ends before its answer does.
@@ -28,12 +28,19 @@ pub(super) enum Ending {
 pub(super) struct Request {
     pub id: RequestId,
     pub peer: Peer,
+    /// What was asked for.
     pub variant: VariantId,
+    /// How it runs or will run.
+    pub choice: Option<Box<Choice>>,
     /// `model:variant`.
     pub model: String,
     pub arrived: Time,
     pub started: Option<Time>,
     pub lane: Option<LaneId>,
+    /// What another lane has computed of it.
+    pub state: Option<SequenceState>,
+    /// What that took.
+    pub before: Usage,
     /// Text has gone out: it cannot be started again without the client seeing it.
     pub answered: bool,
     pub retries: u32,
@@ -49,10 +56,13 @@ impl Request {
             id,
             peer,
             variant: resolved.variant,
+            choice: None,
             model: resolved.name,
             arrived: now,
             started: None,
             lane: None,
+            state: None,
+            before: Usage::default(),
             answered: false,
             retries: 0,
             told_started: false,
@@ -64,6 +74,11 @@ impl Request {
 
     pub fn tenant(&self) -> Tenant {
         Tenant(self.peer.uid)
+    }
+
+    /// Where it runs first.
+    pub fn site(&self) -> Site {
+        self.choice.as_ref().map_or(Site::cpu(self.variant), |choice| choice.plan.prefill)
     }
 
     pub fn deadline(&self) -> Option<Time> {
@@ -82,6 +97,11 @@ impl Request {
             strict: self.spec.max_tokens.is_some(),
             allowance_us: None,
         }
+    }
+
+    /// Tokens of its answer, at most.
+    pub fn max_tokens(&self) -> u32 {
+        self.spec.max_tokens.unwrap_or(self.default_max_tokens)
     }
 
     pub fn loading(&mut self, progress: f32) -> Result<(), SinkClosed> {

@@ -1,8 +1,8 @@
 //! The thread that reads the meter, and what CPU time went where, while something runs.
 //!
 //! A thread of its own, because a sensor behind a slow bus, or one that hangs, must not hold up an answer. It reads
-//! every `[energy] interval` while the service is busy and a little longer, to see what the device draws when idle;
-//! once a minute while a model is only resident, so that no wrap of a counter goes unseen; and not at all, without a
+//! every `[energy] interval` while the service is busy and a little longer, to see what the device draws when idle, also
+//! just after the work ends and just before it begins, so that a short rest between two requests shows; once a minute while a model is only resident, so that no wrap of a counter goes unseen; and not at all, without a
 //! timer, while no model is loaded. The service may ask for a reading at once ([`Sampler::now`]).
 //!
 //! What always holds: it decides nothing; every ticket is answered by a sample that was taken after it was drawn.
@@ -33,6 +33,8 @@ const TAIL: Duration = Duration::from_millis(1200);
 const RESIDENT: Duration = Duration::from_secs(60);
 /// Between readings while nothing runs and somebody waits for the charger or for a cooler device.
 const WATCHED: Duration = Duration::from_secs(5);
+/// The first reading of a rest comes a refresh after its begin, and this, which is for a sensor that is late.
+const AFTER_REFRESH: Duration = Duration::from_millis(2);
 /// Whatever a sensor would need: nobody is woken more often.
 const SHORTEST: Duration = Duration::from_millis(10);
 /// Battery, heat and pressure change slowly.
@@ -148,6 +150,7 @@ fn run(shared: &(Mutex<Wish>, Condvar), clock: Monotonic, tx: &Sender<Msg>) {
     let mut tail = due + TAIL;
     // Nothing is loaded, and that was told.
     let mut paused = false;
+    let mut worked = false;
     loop {
         let resumed = paused;
         let (lanes, last) = {
@@ -164,10 +167,13 @@ fn run(shared: &(Mutex<Wish>, Condvar), clock: Monotonic, tx: &Sender<Msg>) {
                     }
                     (due, tail, paused) = (now, now + TAIL, false);
                 }
+                if wish.busy != worked {
+                    worked = wish.busy;
+                    let refresh = senses.as_ref().map_or(SHORTEST, |s| s.meter.refresh());
+                    let first = now + (refresh + AFTER_REFRESH).max(SHORTEST).min(wish.interval);
+                    due = if worked { now } else { due.min(first) };
+                }
                 if wish.busy {
-                    if now >= tail {
-                        due = now;
-                    }
                     (tail, paused) = (now + TAIL, false);
                 }
                 let pausing = now >= tail && wish.lanes.is_empty() && !paused;
@@ -237,6 +243,7 @@ impl Senses {
             busy: self.machine.busy(),
             own: own.unwrap_or_default(),
             lanes: lanes.iter().filter_map(|(id, clock)| Some((*id, cpu_of(*clock)?))).collect(),
+            gpus: std::collections::BTreeMap::new(),
         };
         let info = self.meter.info();
         let epoch = self.epoch.replace(self.meter.epoch());

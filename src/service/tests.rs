@@ -366,7 +366,11 @@ fn a_flood_is_held_up_and_everything_else_goes_on() {
 
 #[test]
 fn a_killed_worker_that_stays_in_the_kernel_is_gone_without() {
-    let mut slot = lanes::LaneSlot::new(crate::sched::VariantId(0), "a:x".into(), crate::clock::Time::ZERO);
+    let mut slot = lanes::LaneSlot::new(
+        crate::sched::Site::cpu(crate::sched::VariantId(0)),
+        "a:x".into(),
+        crate::clock::Time::ZERO,
+    );
     let ((tell, _heard), (kill, killed)) = (channel(), channel());
     slot.lane = Some(Box::new(Strings { tell, kill }));
     slot.phase = lanes::Phase::Loading;
@@ -386,7 +390,11 @@ fn a_killed_worker_that_stays_in_the_kernel_is_gone_without() {
 
 #[test]
 fn a_late_watch_blames_nobody() {
-    let mut slot = lanes::LaneSlot::new(crate::sched::VariantId(0), "a:x".into(), crate::clock::Time::ZERO);
+    let mut slot = lanes::LaneSlot::new(
+        crate::sched::Site::cpu(crate::sched::VariantId(0)),
+        "a:x".into(),
+        crate::clock::Time::ZERO,
+    );
     let ((tell, _heard), (kill, killed)) = (channel(), channel());
     slot.lane = Some(Box::new(Strings { tell, kill }));
     slot.phase = lanes::Phase::Loading;

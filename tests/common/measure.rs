@@ -172,6 +172,7 @@ pub fn single(bed: &mut Bed, count: usize, seconds: f64) -> Value {
     let mut errors = Vec::new();
     let (mut inside, mut estimated) = (0, 0);
     let (mut charged, mut used, mut bars) = (0.0, 0.0, 0.0);
+    let mut all = Vec::new();
     for a in &answers {
         // The kernel's tick and the plant's come after the work; nothing else follows within that time.
         let workers = truth.between(a.from, a.to + 60_000_000).workers;
@@ -179,13 +180,21 @@ pub fn single(bed: &mut Bed, count: usize, seconds: f64) -> Value {
         errors.push(percent(joules, workers));
         inside += usize::from((joules - workers).abs() <= a.energy("error"));
         estimated += usize::from(a.quality() != "measured");
-        bars += a.energy("error") / joules.max(1e-9) * 100.0;
+        let bar = a.energy("error") / joules.max(1e-9) * 100.0;
+        bars += bar;
+        let error = percent(joules, workers);
+        let others = others(&truth.between(a.from, a.to));
+        all.push(json!({"n": all.len() + 1, "error": round(error), "bar": round(bar), "others": others}));
         charged += joules;
         used += workers;
     }
     let bias = errors.iter().sum::<f64>() / errors.len() as f64;
     let mut sizes: Vec<f64> = errors.iter().map(|e| e.abs()).collect();
     sizes.sort_by(f64::total_cmp);
+    let size = |r: &Value| r["error"].as_f64().unwrap_or(0.0).abs();
+    let first: Vec<Value> = all.iter().take(4).cloned().collect();
+    all.sort_by(|a, b| size(b).total_cmp(&size(a)));
+    all.truncate(5);
     json!({
         "what": "single",
         "requests": count,
@@ -202,6 +211,8 @@ pub fn single(bed: &mut Bed, count: usize, seconds: f64) -> Value {
         "bar_mean_percent": round(bars / count as f64),
         "bar_holds_truth": round(inside as f64 / count as f64),
         "estimated": estimated,
+        "first": first,
+        "worst": all,
     })
 }
 

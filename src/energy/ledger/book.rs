@@ -3,6 +3,7 @@
 //! Where the meter says nothing, the model does, and it is marked; where the meter counted on meanwhile, what the model
 //! was off by is booked when that is known.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::lane::Segment;
@@ -14,6 +15,10 @@ use crate::units::Microjoules;
 
 /// The model learns from at least this much time at once: the kernel counts the machine's CPU time in ticks of 10 ms.
 const LESSON: f64 = 0.25;
+/// But from a rest between two requests as soon as it is over, if it was so long: there may be no longer ones.
+const SHORT_LESSON: f64 = 0.05;
+/// Workers rest while they use less CPU time than this share of it.
+const REST: f64 = 0.05;
 /// Active energy of an interval with less CPU time than this share of it goes to the baseline: there is nobody to
 /// charge it to.
 const NOBODY: f64 = 0.002;
@@ -22,6 +27,8 @@ const NOBODY: f64 = 0.002;
 const SPLIT_OFF: f64 = 0.25;
 /// What a modelled amount may be off by.
 const MODEL_OFF: f64 = 0.4;
+/// Of an interval's work, what a GPU must have done for its draw to be told by it.
+const ALONE: f64 = 0.9;
 /// Readings that are kept for a sensor that lags behind.
 const HISTORY: usize = 600;
 
@@ -37,6 +44,9 @@ impl Ledger {
             self.meter = reading.total.map(|total| (total, 0));
             self.turned = self.turned.max(reading.at);
             let start = self.history.pop_back();
+            if let Some((_, cpu)) = &start {
+                self.wake_up(reading, cpu.busy);
+            }
             self.booked = start;
             self.history.clear();
             return;
@@ -89,12 +99,20 @@ impl Ledger {
         let now = self.used_at(from, &before, to);
         let seconds = to.since(from).as_secs_f64();
         let own = now.own.saturating_sub(before.own);
-        let lanes: Vec<(LaneId, u64, u64)> = now
-            .lanes
-            .iter()
-            .map(|(id, cpu)| (*id, nanos(before.lanes.get(id).copied().unwrap_or_default()), nanos(*cpu)))
-            .collect();
-        let ours = nanos(own) + lanes.iter().map(|(_, a, b)| b.saturating_sub(*a)).sum::<u64>();
+        let steps = |now: &BTreeMap<LaneId, Duration>,
+                     before: &BTreeMap<LaneId, Duration>|
+         -> Vec<(LaneId, u64, u64)> {
+            let step =
+                |(id, to): (&LaneId, &Duration)| (*id, nanos(before.get(id).copied().unwrap_or_default()), nanos(*to));
+            now.iter().map(step).collect()
+        };
+        let mut lanes = steps(&now.lanes, &before.lanes);
+        let by_lanes = lanes.iter().map(|(_, a, b)| b.saturating_sub(*a)).sum::<u64>();
+        // What a GPU did is not seen in its worker's CPU time.
+        lanes.retain(|(id, _, _)| !now.gpus.contains_key(id));
+        let mut gpus = steps(&now.gpus, &before.gpus);
+        gpus.retain(|(id, _, _)| before.gpus.contains_key(id) || self.lanes.contains_key(id));
+        let ours = nanos(own) + by_lanes;
         self.known += Duration::from_nanos(ours);
         // Ticks make the machine's count run ahead and behind of the exact ones; only what is new at its highest counts.
         let foreign = now.busy.saturating_sub(self.known).max(self.foreign);
@@ -103,20 +121,40 @@ impl Ledger {
         let all = ours.saturating_add(others);
         let busy = if seconds > 0.0 { all as f64 / 1e9 / seconds } else { 0.0 };
 
+        // In the CPU time that takes as much energy, so that all can be compared.
+        let core = self.rate().max(f64::MIN_POSITIVE);
+        let weigh = |(id, a, b): &(LaneId, u64, u64)| {
+            let rate = self.lanes.get(id).map_or(0.0, |l| l.rate_alone(self.model.gpu() / 1e3));
+            (b.saturating_sub(*a) as f64 * rate / core) as u64
+        };
+        let heavy: Vec<u64> = gpus.iter().map(weigh).collect();
+        let by_gpus: u64 = heavy.iter().sum();
+
         let idle_watts = self.model.idle();
-        let energy =
-            measured.unwrap_or_else(|| Microjoules::from_f64((idle_watts + self.model.active(busy)) * seconds).0);
+        let modelled = || {
+            let gpus = by_gpus as f64 * core;
+            Microjoules::from_f64((idle_watts + self.model.active(busy)) * seconds).0.saturating_add(gpus as u64)
+        };
+        let energy = measured.unwrap_or_else(modelled);
         let mut idle = Microjoules::from_f64(idle_watts * seconds).0.min(energy);
-        if (all as f64) < NOBODY * seconds * 1e9 {
+        if (all as f64) < NOBODY * seconds * 1e9 && by_gpus == 0 {
             idle = energy;
         }
         let active = energy - idle;
-        let part = |cpu: u64| (u128::from(active) * u128::from(cpu)).checked_div(u128::from(all)).unwrap_or(0) as u64;
+        // The CPU time of a GPU's worker is in what its GPU takes.
+        let on_cpu = lanes.iter().map(|(_, a, b)| b.saturating_sub(*a)).sum::<u64>();
+        let weight = nanos(own).saturating_add(on_cpu).saturating_add(others).saturating_add(by_gpus);
+        let part = |w: u64| (u128::from(active) * u128::from(w)).checked_div(u128::from(weight)).unwrap_or(0) as u64;
         let to_others = part(others);
+        let alone = by_gpus as f64 >= ALONE * weight as f64;
+        let shares: Vec<_> = lanes
+            .iter()
+            .map(|(id, a, b)| (*id, *a, *b, part(b.saturating_sub(*a)), false))
+            .chain(gpus.iter().zip(&heavy).map(|((id, a, b), w)| (*id, *a, *b, part(*w), alone && heavy.len() == 1)))
+            .collect();
         let idle_off = 2.0 * self.model.idle_error() * seconds * 1e6;
         let mut left = active - to_others;
-        for (id, a, b) in lanes {
-            let share = part(b.saturating_sub(a));
+        for (id, a, b, share, alone) in shares {
             left -= share;
             let of_all = if active > 0 { share as f64 / active as f64 } else { 0.0 };
             let off = [
@@ -129,6 +167,9 @@ impl Ledger {
             let watts = share as f64 / 1e6 / seconds.max(1e-9);
             let segment = Segment { to: b, energy: share, off, estimated: measured.is_none(), watts };
             if let Some(l) = self.lanes.get_mut(&id) {
+                if alone && measured.is_some() {
+                    l.seen_alone(b.saturating_sub(a), share);
+                }
                 let off = l.known(a, segment);
                 self.totals.correction = self.totals.correction.saturating_add(off);
                 self.settle(id);
@@ -142,7 +183,12 @@ impl Ledger {
         if measured.is_none() {
             self.totals.estimated += Microjoules(energy);
         } else {
-            self.learn(energy as f64 / 1e6, all as f64 / 1e9, seconds);
+            // How much CPUs draw cannot be told beside a GPU at work.
+            if gpus.iter().any(|(_, a, b)| b > a) {
+                self.unseen = Default::default();
+            } else {
+                self.learn(energy as f64 / 1e6, all as f64 / 1e9, by_lanes as f64 / 1e9, seconds);
+            }
         }
         if seconds > 0.0 {
             self.watts = Some(energy as f64 / 1e6 / seconds);
@@ -154,12 +200,27 @@ impl Ledger {
         energy
     }
 
-    fn learn(&mut self, joules: f64, cpu: f64, seconds: f64) {
-        self.unseen = (self.unseen.0 + joules, self.unseen.1 + cpu, self.unseen.2 + seconds);
-        let (joules, cpu, seconds) = self.unseen;
+    /// The first reading after a pause: what others used meanwhile is not of the time to come, and what the device drew
+    /// meanwhile tells what it draws when idle, if the sensor went on counting.
+    fn wake_up(&mut self, reading: Reading, busy: Duration) {
+        self.foreign = self.foreign.max(busy.saturating_sub(self.known));
+        let Some((since, before, total)) = self.paused.take().filter(|_| reading.bridged) else { return };
+        let Some(joules) = reading.total.map(|now| now.saturating_sub(total).as_f64()) else { return };
+        let seconds = reading.fresh.min(reading.at).since(since).as_secs_f64();
         if seconds >= LESSON {
-            self.model.observe(joules / seconds, cpu / seconds, seconds);
-            self.unseen = (0.0, 0.0, 0.0);
+            self.model.observe(joules / seconds, busy.saturating_sub(before).as_secs_f64() / seconds, seconds);
+        }
+    }
+
+    /// What rests say is kept apart from what work says: a mean of both says little of either.
+    fn learn(&mut self, joules: f64, cpu: f64, by_lanes: f64, seconds: f64) {
+        let [rest, work] = &mut self.unseen;
+        let resting = by_lanes < REST * seconds;
+        let ended = (!resting).then(|| rest.take(SHORT_LESSON)).flatten();
+        let lesson = if resting { rest } else { work };
+        lesson.add(joules, cpu, seconds);
+        for lesson in [ended, lesson.take(LESSON)].into_iter().flatten() {
+            self.model.observe(lesson.joules / lesson.seconds, lesson.cpu / lesson.seconds, lesson.seconds);
         }
     }
 
@@ -173,12 +234,15 @@ impl Ledger {
             }
             let share = to.since(at).as_secs_f64() / time.since(at).as_secs_f64().max(1e-9);
             let mix = |a: Duration, b: Duration| a + b.saturating_sub(a).mul_f64(share.clamp(0.0, 1.0));
-            let lanes = cpu
-                .lanes
-                .iter()
-                .map(|(id, b)| (*id, mix(low.lanes.get(id).copied().unwrap_or_default(), *b)))
-                .collect();
-            return CpuUse { busy: mix(low.busy, cpu.busy), own: mix(low.own, cpu.own), lanes };
+            let each = |low: &BTreeMap<LaneId, Duration>, high: &BTreeMap<LaneId, Duration>| {
+                high.iter().map(|(id, b)| (*id, mix(low.get(id).copied().unwrap_or_default(), *b))).collect()
+            };
+            return CpuUse {
+                busy: mix(low.busy, cpu.busy),
+                own: mix(low.own, cpu.own),
+                lanes: each(&low.lanes, &cpu.lanes),
+                gpus: each(&low.gpus, &cpu.gpus),
+            };
         }
         low.clone()
     }

@@ -83,6 +83,8 @@ pub(super) struct Lane {
     ahead: u64,
     /// Microjoules for a nanosecond of CPU time, as last seen.
     rate: Option<f64>,
+    /// The same, as last seen while hardly anything else ran.
+    alone: Option<f64>,
     watts: f64,
 }
 
@@ -101,6 +103,7 @@ impl Lane {
             claimed: 0,
             ahead: 0,
             rate: None,
+            alone: None,
             watts: 0.0,
         }
     }
@@ -118,6 +121,19 @@ impl Lane {
     /// Joules for a second of CPU time are microjoules for a microsecond; this is for a nanosecond.
     pub(super) fn rate(&self, otherwise: f64) -> f64 {
         self.rate.unwrap_or(otherwise)
+    }
+
+    /// Microjoules for a nanosecond of its clock while it runs alone.
+    pub(super) fn rate_alone(&self, otherwise: f64) -> f64 {
+        self.alone.unwrap_or(otherwise)
+    }
+
+    /// So much energy in so much of its clock, while hardly anything else ran.
+    pub(super) fn seen_alone(&mut self, length: u64, energy: u64) {
+        if length >= RATE_FROM {
+            let rate = energy as f64 / length as f64;
+            self.alone = Some(self.alone.map_or(rate, |old| 0.7 * old + 0.3 * rate));
+        }
     }
 
     /// It is up, and all of its CPU time until now was for that.

@@ -37,6 +37,9 @@ pub struct CpuUse {
     pub own: Duration,
     /// By each lane's worker, since it was started.
     pub lanes: BTreeMap<LaneId, Duration>,
+    /// The clocks of lanes on GPUs: what their load took of the CPU, and the time of their steps. Such a lane's energy is
+    /// laid out along this, and goes by it.
+    pub gpus: BTreeMap<LaneId, Duration>,
 }
 
 /// What a request is charged for.
@@ -141,6 +144,26 @@ struct Entry {
     ended: bool,
 }
 
+/// Intervals that the model learns from together.
+#[derive(Debug, Clone, Copy, Default)]
+struct Lesson {
+    joules: f64,
+    /// Seconds of CPU time.
+    cpu: f64,
+    seconds: f64,
+}
+
+impl Lesson {
+    fn add(&mut self, joules: f64, cpu: f64, seconds: f64) {
+        (self.joules, self.cpu, self.seconds) = (self.joules + joules, self.cpu + cpu, self.seconds + seconds);
+    }
+
+    /// All of it, where it is long enough.
+    fn take(&mut self, least: f64) -> Option<Lesson> {
+        (self.seconds >= least).then(|| std::mem::take(self))
+    }
+}
+
 /// The ledger. See the [module](self).
 #[derive(Debug)]
 pub struct Ledger {
@@ -157,8 +180,10 @@ pub struct Ledger {
     /// CPU time that programs other than ours were seen to use: the highest, as the kernel counts it in ticks.
     foreign: Duration,
     known: Duration,
-    /// What the model has yet to be shown: joules, seconds of CPU time, seconds.
-    unseen: (f64, f64, f64),
+    /// What the model has yet to be shown: of rest, and of work.
+    unseen: [Lesson; 2],
+    /// Since when nothing is read, with the machine's CPU time and the meter's total then.
+    paused: Option<(Time, Duration, Microjoules)>,
     /// Seconds that a request which always ran would have been given of the idle draw: grows by dt / running.
     turn: f64,
     turned: Time,
@@ -183,7 +208,8 @@ impl Ledger {
             totals: Totals::default(),
             foreign: Duration::ZERO,
             known: Duration::ZERO,
-            unseen: (0.0, 0.0, 0.0),
+            unseen: Default::default(),
+            paused: None,
             turn: 0.0,
             turned: Time::ZERO,
             watts: None,
@@ -205,7 +231,8 @@ impl Ledger {
     /// Other sensors are in use: what the device draws is learned anew.
     pub fn relearn(&mut self, model: PowerModel) {
         self.model = model;
-        self.unseen = (0.0, 0.0, 0.0);
+        self.unseen = Default::default();
+        self.paused = None;
     }
 
     /// How much of this lane's CPU time a request may still use if it may use this much energy in all.
@@ -227,10 +254,10 @@ impl Ledger {
 
     /// No reading comes for a while: what is used until the next one is not metered.
     pub fn pause(&mut self) {
-        self.booked = None;
-        self.meter = None;
+        let meter = self.meter.take().filter(|(_, modelled)| *modelled == 0);
+        self.paused = self.booked.take().zip(meter).map(|((at, cpu), (total, _))| (at, cpu.busy, total));
         self.history.clear();
-        self.unseen = (0.0, 0.0, 0.0);
+        self.unseen = Default::default();
         self.watts = None;
     }
 

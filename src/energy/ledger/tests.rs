@@ -26,7 +26,7 @@ struct Device {
 
 impl Device {
     fn new() -> Device {
-        let prior = Prior { idle: 5.0, core: 1.0, cores: 4, known: false };
+        let prior = Prior { idle: 5.0, core: 1.0, gpu: 5.0, cores: 4, known: false };
         let mut device = Device {
             ledger: Ledger::new(PowerModel::new(prior)),
             now: Time::ZERO + MS,
@@ -250,7 +250,7 @@ fn an_outage_is_estimated_and_what_the_counter_says_afterwards_is_believed() {
 #[test]
 fn with_no_sensor_everything_is_estimated() {
     let mut device = Device::new();
-    device.ledger = Ledger::new(PowerModel::new(Prior { idle: 1.0, core: 3.0, cores: 2, known: false }));
+    device.ledger = Ledger::new(PowerModel::new(Prior { idle: 1.0, core: 3.0, gpu: 5.0, cores: 2, known: false }));
     let blind = |device: &mut Device| {
         let reading = Reading { total: None, ..device.reading() };
         device.ledger.sampled(reading, device.cpu.clone());
@@ -295,6 +295,64 @@ fn what_is_used_during_a_pause_is_not_metered() {
     device.pass(100 * MS, &[], Duration::ZERO);
     device.read();
     near(device.ledger.totals().metered, before.as_f64() + 0.2, 0.001);
+}
+
+/// Requests from the start on, 2 s each, with rests of 0.15 s between them: the first one was charged for what a line
+/// through few points said.
+#[test]
+fn requests_back_to_back_from_the_start_teach_the_idle_draw() {
+    let mut device = Device::new();
+    device.ledger.loading(LANE, Some(A));
+    device.pass(300 * MS, &[(LANE, 300 * MS)], Duration::ZERO);
+    device.ledger.ready(LANE, device.cpu.lanes[&LANE], CELL);
+    device.read();
+    for n in 0..8 {
+        let id = RequestId(100 + n);
+        device.pass(10 * MS, &[], Duration::ZERO);
+        device.read();
+        device.pass(130 * MS, &[], 6 * MS);
+        device.read();
+        device.run(id, 200);
+        let charge = device.finish(id);
+        assert!((charge.total().as_f64() - 4.0).abs() <= charge.error.as_f64(), "request {n}: {charge:?}");
+        if n >= 2 {
+            near(charge.total(), 4.0, 0.08);
+            assert!(charge.error < charge.total().share(0.08), "request {n}: {charge:?}");
+        }
+    }
+    assert!((device.ledger.model().idle() - 2.0).abs() < 0.03, "{}", device.ledger.model().idle());
+}
+
+#[test]
+fn a_pause_through_which_the_sensor_counted_tells_the_idle_draw() {
+    for (bridged, idle) in [(true, 2.0), (false, 5.0)] {
+        let mut device = Device::new();
+        device.pass(100 * MS, &[], Duration::ZERO);
+        device.ledger.pause();
+        device.pass(Duration::from_secs(60), &[], Duration::from_secs(1));
+        device.ledger.sampled(Reading { bridged, ..device.reading() }, device.cpu.clone());
+        device.check();
+        let got = device.ledger.model().idle();
+        assert!((got - idle).abs() < 0.05, "{got}");
+        assert_eq!(device.ledger.totals().metered, Microjoules::ZERO);
+    }
+}
+
+#[test]
+fn what_others_used_during_a_pause_is_not_taken_for_now() {
+    let mut device = Device::rested();
+    device.ledger.pause();
+    device.pass(Duration::from_secs(3600), &[], Duration::from_secs(600));
+    device.read();
+    let before = device.ledger.totals();
+    device.ledger.loading(LANE, Some(A));
+    device.pass(100 * MS, &[(LANE, 100 * MS)], Duration::ZERO);
+    device.read();
+    device.ledger.ready(LANE, device.cpu.lanes[&LANE], CELL);
+    device.check();
+    let after = device.ledger.totals();
+    assert_eq!(after.others, before.others);
+    near(after.wake, 0.2, 0.01);
 }
 
 /// The Shapley value of each part of a step whose cost is `fixed` (the weights are read once, whoever takes part) and
@@ -394,4 +452,50 @@ proptest! {
             }
         }
     }
+}
+
+/// 8 W for a GPU at work, whose worker uses hardly any CPU time.
+fn gpu_works(device: &mut Device, gpu: LaneId, id: RequestId, cores: &[(LaneId, Duration)]) {
+    device.pass(100 * MS, &[(gpu, MS)], Duration::ZERO);
+    device.pass(Duration::ZERO, cores, Duration::ZERO);
+    device.total += Microjoules::from_f64(0.8);
+    let clock = device.cpu.gpus.entry(gpu).or_default();
+    *clock += 100 * MS;
+    let parts = [StepPart { id, prefill: 0, decode: 1, context: 1 }];
+    device.ledger.step(gpu, *clock, &parts);
+    for (lane, _) in cores {
+        let parts = [StepPart { id: A, prefill: 0, decode: 1, context: 1 }];
+        device.ledger.step(*lane, device.cpu.lanes[lane], &parts);
+    }
+    device.read();
+}
+
+#[test]
+fn a_gpu_is_charged_by_the_time_it_worked_and_beside_a_processor_by_what_it_draws_alone() {
+    const GPU: LaneId = LaneId(2);
+    let mut device = Device::rested();
+    for lane in [LANE, GPU] {
+        device.ledger.loading(lane, None);
+        device.ledger.ready(lane, Duration::ZERO, CELL);
+    }
+    device.cpu.gpus.insert(GPU, Duration::ZERO);
+    // The processor alone, then the GPU alone.
+    device.run(A, 100);
+    device.finish(A);
+    device.ledger.started(B, device.now);
+    for _ in 0..20 {
+        gpu_works(&mut device, GPU, B, &[]);
+    }
+    near(device.finish(B).total(), 16.0, 0.3);
+    // Both at once, for 2 s: 2 W and 8 W.
+    let both = RequestId(12);
+    device.ledger.started(A, device.now);
+    device.ledger.started(both, device.now);
+    for _ in 0..20 {
+        gpu_works(&mut device, GPU, both, &[(LANE, 100 * MS)]);
+    }
+    near(device.finish(both).total(), 16.0, 0.5);
+    let before = device.ledger.totals().charged;
+    near(before, 2.0 + 16.0 + 20.0, 0.6);
+    near(Microjoules::from_f64(device.ledger.model().active(1.0)), 2.0, 0.1);
 }

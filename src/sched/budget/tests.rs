@@ -3,11 +3,11 @@
 
 use super::*;
 use crate::lane::{LaneId, Tenant};
-use crate::sched::{Event, Limits, Power, VariantId};
+use crate::sched::{DeviceId, Event, Limits, Power, Site, VariantId};
 use Class::{Background, Interactive, Standard};
 
-const A: VariantId = VariantId(0);
-const B: VariantId = VariantId(1);
+const A: Site = Site { variant: VariantId(0), device: DeviceId::CPU };
+const B: Site = Site { variant: VariantId(1), device: DeviceId::CPU };
 /// A joule.
 const J: u64 = 1_000_000;
 
@@ -39,17 +39,8 @@ impl Rig {
     fn ask_with(&mut self, client: u32, class: Class, joules: u64, change: impl FnOnce(&mut Arrival)) -> RequestId {
         let id = RequestId(self.next);
         self.next += 1;
-        let mut arrival = Arrival {
-            id,
-            tenant: Tenant(client),
-            class,
-            variant: A,
-            tokens: 1,
-            deadline: None,
-            client: ClientId(client),
-            predicted: Microjoules(joules * J),
-            max_joules: None,
-        };
+        let mut arrival =
+            Arrival { class, predicted: Microjoules(joules * J), ..Arrival::new(id, Tenant(client), A.variant) };
         change(&mut arrival);
         self.tell(Event::Arrived(arrival));
         id
@@ -190,7 +181,7 @@ fn what_is_charged_late_is_charged() {
     rig.tell(Event::Finished(id));
     rig.spend(id, 8);
     // The wake of a model that nobody waits for any more.
-    let woke = rig.ask_with(1, Standard, 10, |arrival| arrival.variant = B);
+    let woke = rig.ask_with(1, Standard, 10, |arrival| arrival.variants[0].variant = B.variant);
     rig.tell(Event::Cancelled(woke));
     rig.spend(woke, 30);
     assert_eq!(rig.level(), 62);
@@ -274,10 +265,10 @@ fn below_the_battery_floor_background_waits_for_the_charger() {
 fn a_model_is_not_loaded_for_what_may_not_run() {
     let mut rig = Rig::new(Some(3_600));
     rig.tell(Event::Restored { purse: PurseId::Hour, level: 0 });
-    rig.ask_with(1, Background, 10, |arrival| arrival.variant = B);
+    rig.ask_with(1, Background, 10, |arrival| arrival.variants[0].variant = B.variant);
     assert_eq!(rig.said, []);
     rig.pass(10);
-    assert!(matches!(rig.said[..], [Action::Load { variant: B, lane: LaneId(2) }]));
+    assert!(matches!(rig.said[..], [Action::Load { site: B, lane: LaneId(2) }]));
 }
 
 #[test]
@@ -291,8 +282,8 @@ fn what_waits_for_a_budget_leaves_half_of_the_line_to_others() {
     }
     rig.ask(1, Background, 10);
     assert_eq!(rig.refusal().unwrap().code, Code::QueueFull);
-    rig.ask_with(1, Interactive, 1, |arrival| arrival.variant = B);
-    assert!(matches!(rig.said[..], [Action::Load { variant: B, .. }]));
+    rig.ask_with(1, Interactive, 1, |arrival| arrival.variants[0].variant = B.variant);
+    assert!(matches!(rig.said[..], [Action::Load { site: B, .. }]));
 }
 
 #[test]

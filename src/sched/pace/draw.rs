@@ -8,12 +8,12 @@
 //!
 //! A sample that misses by far more than noise (another program started) is believed at once.
 
-use super::{Phase, VariantId};
+use super::{Phase, Site};
 
 /// What draws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
-    pub(super) variant: VariantId,
+    pub(super) site: Site,
     pub(super) threads: u32,
     pub(super) phase: Phase,
 }
@@ -97,9 +97,9 @@ impl Draw {
             let nearest = likes.min_by_key(|(_, k)| k.threads.abs_diff(key.threads));
             nearest.map(|(i, k)| (self.x[i + 1], by_threads(k)))
         };
-        let same = other(&|k| k.variant == key.variant && k.phase == key.phase);
+        let same = other(&|k| k.site == key.site && k.phase == key.phase);
         let (watts, ratio) = same
-            .or_else(|| other(&|k| k.variant == key.variant))
+            .or_else(|| other(&|k| k.site == key.site))
             .or_else(|| other(&|k| k.phase == key.phase))
             .or_else(|| other(&|_| true))?;
         Some((watts * ratio, 0.5 * watts * ratio))
@@ -208,7 +208,7 @@ mod tests {
     use super::*;
 
     fn key(threads: u32) -> Key {
-        Key { variant: VariantId(0), threads, phase: Phase::Decode }
+        Key { site: Site::cpu(crate::sched::VariantId(0)), threads, phase: Phase::Decode }
     }
 
     /// Alternates up and down by 2 %.

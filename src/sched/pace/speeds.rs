@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::draw::Key;
-use super::{Phase, VariantId};
+use super::{Phase, Site};
 use crate::clock::Time;
 
 /// Computing time over which speeds are averaged, in seconds.
@@ -30,17 +30,17 @@ pub(super) struct Speed {
 
 #[derive(Debug, Default)]
 pub(super) struct Speeds {
-    by_work: BTreeMap<(VariantId, Phase), BTreeMap<u32, Speed>>,
+    by_work: BTreeMap<(Site, Phase), BTreeMap<u32, Speed>>,
 }
 
 impl Speeds {
     pub(super) fn get(&self, key: Key) -> Option<&Speed> {
-        self.by_work.get(&(key.variant, key.phase))?.get(&key.threads)
+        self.by_work.get(&(key.site, key.phase))?.get(&key.threads)
     }
 
     /// All that were measured for this work.
-    pub(super) fn known(&self, variant: VariantId, phase: Phase) -> impl Iterator<Item = (u32, &Speed)> {
-        self.by_work.get(&(variant, phase)).into_iter().flatten().map(|(threads, speed)| (*threads, speed))
+    pub(super) fn known(&self, site: Site, phase: Phase) -> impl Iterator<Item = (u32, &Speed)> {
+        self.by_work.get(&(site, phase)).into_iter().flatten().map(|(threads, speed)| (*threads, speed))
     }
 
     /// So many tokens were computed in so many seconds. `usual`: this is the number of threads in use and not a trial,
@@ -50,7 +50,7 @@ impl Speeds {
             return;
         }
         let sample = f64::from(tokens) / seconds;
-        let all = self.by_work.entry((key.variant, key.phase)).or_default();
+        let all = self.by_work.entry((key.site, key.phase)).or_default();
         let new = Speed { rate: sample, seconds: 0.0, not_before: Time::ZERO, wait: AGAIN };
         let speed = all.entry(key.threads).or_insert(new);
         let before = *speed;
@@ -64,14 +64,14 @@ impl Speeds {
 
     /// It is about to be tried (again): what comes now counts for more than what was.
     pub(super) fn retry(&mut self, key: Key) {
-        if let Some(speed) = self.by_work.get_mut(&(key.variant, key.phase)).and_then(|all| all.get_mut(&key.threads)) {
+        if let Some(speed) = self.by_work.get_mut(&(key.site, key.phase)).and_then(|all| all.get_mut(&key.threads)) {
             speed.seconds = speed.seconds.min(0.2);
         }
     }
 
     /// A trial of it has ended.
     pub(super) fn tried(&mut self, key: Key, now: Time) {
-        if let Some(speed) = self.by_work.get_mut(&(key.variant, key.phase)).and_then(|all| all.get_mut(&key.threads)) {
+        if let Some(speed) = self.by_work.get_mut(&(key.site, key.phase)).and_then(|all| all.get_mut(&key.threads)) {
             speed.not_before = now + speed.wait;
             speed.wait = (speed.wait * 2).min(AGAIN_MAX);
         }
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     fn key(threads: u32) -> Key {
-        Key { variant: VariantId(0), threads, phase: Phase::Decode }
+        Key { site: Site::cpu(crate::sched::VariantId(0)), threads, phase: Phase::Decode }
     }
 
     fn rate(speeds: &Speeds, threads: u32) -> f64 {

@@ -7,7 +7,7 @@ use super::threads::neighbours;
 use super::*;
 use crate::lane::Step;
 
-const MODEL: VariantId = VariantId(0);
+const MODEL: Site = Site { variant: crate::sched::VariantId(0), device: crate::sched::DeviceId::CPU };
 
 /// A device and what it runs. Watts, seconds, tokens per second.
 #[derive(Debug, Clone)]
@@ -232,7 +232,11 @@ fn paced(plant: &Plant, seconds: f64, limits: impl Fn(f64) -> Bounds) -> Run {
     let mut tell = |world: &mut World, pacer: &mut Pacer, t: f64| {
         let mut out = Vec::new();
         let busy = world.busy(t);
-        pacer.settle((0..world.plant.lanes).map(|i| (LaneId(i + 1), VariantId(i as u32), busy)), at(t), &mut out);
+        pacer.settle(
+            (0..world.plant.lanes).map(|i| (LaneId(i + 1), Site::cpu(crate::sched::VariantId(i as u32)), busy)),
+            at(t),
+            &mut out,
+        );
         for action in out {
             let Action::Pace { lane, pace } = action else { panic!("{action:?}") };
             world.engines[lane.0 as usize - 1].pace = pace;
@@ -528,8 +532,7 @@ proptest! {
 #[test]
 fn the_scheduler_paces_the_lane_that_works() {
     use crate::lane::{RequestId, Tenant};
-    use crate::sched::{Arrival, Budgets, Class, ClientId, Event, Limits, Power, Sched};
-    use crate::units::Microjoules;
+    use crate::sched::{Arrival, Budgets, Event, Limits, Power, Sched};
 
     let mut sched = Sched::new(Limits { threads: 2, ..Limits::default() });
     let mains = Power { cap: Some(Microwatts(3_400_000)), ..Power::default() };
@@ -549,17 +552,7 @@ fn the_scheduler_paces_the_lane_that_works() {
     }
     let lane = lane.unwrap();
     assert_eq!(sched.handle(Event::LaneReady { lane, slots: 1 }, at(1.0)), []);
-    let arrival = Arrival {
-        id: RequestId(1),
-        tenant: Tenant(1),
-        class: Class::Standard,
-        variant: MODEL,
-        tokens: 10,
-        deadline: None,
-        client: ClientId(1),
-        predicted: Microjoules::ZERO,
-        max_joules: None,
-    };
+    let arrival = Arrival { tokens: 10, ..Arrival::new(RequestId(1), Tenant(1), MODEL.variant) };
     let told = paces(&sched.handle(Event::Arrived(arrival), at(2.0)));
     assert_eq!(told, [(lane, Pace { threads: 2, duty: DUTY_FIRST, chunk: CHUNK_FIRST })]);
     let idle = Event::Power { draw: Microwatts(2_000_000), span: Duration::from_secs(2) };

@@ -86,7 +86,7 @@ impl Pacer {
         let Some(lane) = self.lanes.get(&id) else { return false };
         let current = lane.key(lane.main);
         let key = |threads: u32| Key { threads, ..current };
-        let known: Vec<u32> = self.speeds.known(current.variant, current.phase).map(|(threads, _)| threads).collect();
+        let known: Vec<u32> = self.speeds.known(current.site, current.phase).map(|(threads, _)| threads).collect();
         let full = key(self.most());
         let bound = match (self.leaves(current), self.draw.watts(full)) {
             (Some(leaves), Some(watts)) => leaves < watts * f64::from(self.duty) / 1000.0,
@@ -118,7 +118,7 @@ impl Pacer {
     fn leaves(&self, key: Key) -> Option<f64> {
         let rest = self.target()? - self.draw.base()?;
         let all: f64 = self.lanes.values().filter(|lane| lane.busy).filter_map(|lane| self.watts(lane)).sum();
-        let own = self.lanes.values().find(|lane| lane.busy && lane.variant == key.variant);
+        let own = self.lanes.values().find(|lane| lane.busy && lane.site == key.site);
         let share = own.and_then(|lane| self.watts(lane)).map_or(1.0, |own| own / all.max(own).max(1e-9));
         Some(rest.max(0.0) * share)
     }
@@ -133,7 +133,7 @@ impl Pacer {
     /// How good so many threads are for this lane's usual mix of prompts and answers; 0 where its main work was not
     /// measured with them.
     fn score(&self, lane: &Lane, threads: u32) -> f64 {
-        let key = |phase| Key { variant: lane.variant, threads, phase };
+        let key = |phase| Key { site: lane.site, threads, phase };
         if !self.draw.is_known(key(lane.main)) {
             return 0.0;
         }
