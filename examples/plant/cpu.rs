@@ -13,6 +13,8 @@ use nix::unistd::Pid;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Worker,
+    /// A worker that has a GPU driver in its memory.
+    Gpu,
     Daemon,
     Other,
 }
@@ -24,12 +26,16 @@ struct Process {
     kind: Kind,
     /// Looks in a row in which it had not run.
     quiet: u32,
+    /// Scans since it became a worker.
+    scans: u32,
 }
 
 /// CPU time in one tick, in nanoseconds.
 #[derive(Default)]
 pub struct Used {
     pub workers: BTreeMap<i32, u64>,
+    /// Those on the GPU. Where the GPU is a driver on the processor, as Mesa's lavapipe, their CPU time is its work.
+    pub gpus: BTreeMap<i32, u64>,
     pub daemon: u64,
     pub others: u64,
 }
@@ -55,6 +61,14 @@ fn read(clock: ClockId) -> Option<u64> {
 fn is_worker(pid: i32) -> bool {
     fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.split(|b| *b == 0).next() == Some(b"wattlm-worker"))
 }
+
+/// Whether it has a GPU's driver mapped.
+fn on_gpu(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.contains("/libvulkan"))
+}
+
+/// For so many scans a worker may still load its driver, and every so many it is looked at.
+const LOADING: (u32, u32) = (3_000, 10);
 
 fn children(pid: i32) -> Vec<i32> {
     let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
@@ -87,7 +101,7 @@ impl Cpu {
         // It counted as another program until now, or not at all.
         let clock = clock_getcpuclockid(Pid::from_raw(pid)).ok();
         if let Some((clock, seen)) = clock.and_then(|c| Some((c, read(c)?))) {
-            self.processes.entry(pid).or_insert(Process { clock, seen, kind: Kind::Daemon, quiet: 0 }).kind =
+            self.processes.entry(pid).or_insert(Process { clock, seen, kind: Kind::Daemon, quiet: 0, scans: 0 }).kind =
                 Kind::Daemon;
         }
         self.scan();
@@ -103,7 +117,7 @@ impl Cpu {
             }
             if let Ok(clock) = clock_getcpuclockid(Pid::from_raw(pid)) {
                 let kind = if Some(pid) == self.daemon { Kind::Daemon } else { Kind::Other };
-                self.processes.insert(pid, Process { clock, seen: 0, kind, quiet: 0 });
+                self.processes.insert(pid, Process { clock, seen: 0, kind, quiet: 0, scans: 0 });
             }
         }
         // A son is a worker once it runs the worker's program.
@@ -112,6 +126,12 @@ impl Cpu {
                 if is_worker(pid) {
                     p.kind = Kind::Worker;
                 }
+            }
+        }
+        for (pid, p) in self.processes.iter_mut().filter(|(_, p)| p.kind == Kind::Worker && p.scans < LOADING.0) {
+            p.scans += 1;
+            if p.scans.is_multiple_of(LOADING.1) && on_gpu(*pid) {
+                p.kind = Kind::Gpu;
             }
         }
     }
@@ -132,17 +152,18 @@ impl Cpu {
             p.quiet = if delta == 0 { p.quiet.saturating_add(1) } else { 0 };
             match p.kind {
                 Kind::Worker if delta > 0 => *used.workers.entry(*pid).or_default() += delta,
+                Kind::Gpu if delta > 0 => *used.gpus.entry(*pid).or_default() += delta,
                 Kind::Daemon if all => used.daemon += delta,
                 Kind::Other if all => *pool += delta,
                 _ => {}
             }
             true
         });
-        let taken = used.workers.values().sum::<u64>() + used.daemon;
+        let taken = used.workers.values().chain(used.gpus.values()).sum::<u64>() + used.daemon;
         let room = (self.cores * dt.as_nanos() as u64).saturating_sub(taken);
         used.others = self.pool.min(room);
         self.pool -= used.others;
-        for (pid, t) in &used.workers {
+        for (pid, t) in used.workers.iter().chain(&used.gpus) {
             *self.total.workers.entry(*pid).or_default() += t;
         }
         self.total.daemon += used.daemon;

@@ -7,7 +7,8 @@
 //!
 //! The truth is a definition: with `c` the cores that were busy in a tick (CPU time over the tick's length),
 //! `P = idle + first * min(c, 1) + more * max(c - 1, 0)`, times a noise that changes slowly. What is above idle belongs
-//! to the programs that ran, in proportion to their CPU time.
+//! to the programs that ran, in proportion to their CPU time. Workers with a GPU driver mapped are apart: on Mesa's lavapipe
+//! their CPU time is the GPU's work, and each second of it takes what `--gpu-w` says.
 //!
 //! How fine that is: CPU time comes from each process's CPU clock, which the kernel brings up to date at its own tick
 //! (1 to 10 ms) and at every switch of tasks. New processes are looked for every third tick and are then counted from
@@ -51,6 +52,7 @@ enum Command {
     Battery(f64),
     Ambient(f64),
     Frequency(f64),
+    Watts(f64, f64, f64),
     Sync,
     Quit,
 }
@@ -67,12 +69,13 @@ impl Command {
             ["battery", percent] => Command::Battery(number(percent)?.clamp(0.0, 100.0)),
             ["ambient", degrees] => Command::Ambient(number(degrees)?),
             ["freq", share] => Command::Frequency(number(share)?.clamp(0.05, 1.0)),
+            ["watts", first, more, gpu] => Command::Watts(number(first)?, number(more)?, number(gpu)?),
             ["sync"] => Command::Sync,
             ["quit"] => Command::Quit,
             _ => {
                 return Err(format!(
                     "'{line}' is no command: daemon PID, outage SECONDS KIND, charger 0|1, battery PERCENT, \
-                     ambient DEGREES, freq SHARE, sync, quit"
+                     ambient DEGREES, freq SHARE, watts FIRST MORE GPU, sync, quit"
                 ))
             }
         })
@@ -163,7 +166,7 @@ fn run(o: &Options) -> Result<(), String> {
     let mut truth = Truth::create(&o.truth).map_err(|e| at(&o.truth, e))?;
     let commands = o.control.as_ref().map(|c| commands(c).map_err(|e| at(c, e))).transpose()?;
     let mut cpu = Cpu::new(o.others, o.daemon);
-    let mut power = Power::new(o.idle_w, o.first_w, o.more_w, o.noise, o.seed);
+    let mut power = Power::new(o.idle_w, o.first_w, o.more_w, o.gpu_w, o.noise, o.seed);
     let mut outages: Vec<(u64, u64, Fault)> = Vec::new();
     let start = now();
     for (from, length, fault) in &o.outages {
@@ -207,6 +210,7 @@ fn run(o: &Options) -> Result<(), String> {
                 Command::Frequency(share) => {
                     sensors.cpufreq.iter_mut().try_for_each(|s| s.limit(share)).map_err(say)?
                 }
+                Command::Watts(first, more, gpu) => power.change(first, more, gpu),
                 Command::Sync => {
                     truth.flush().map_err(say)?;
                     println!("synced {t}");

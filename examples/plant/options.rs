@@ -11,7 +11,7 @@ plant --root DIR --truth FILE [OPTIONS]: writes the sysfs tree of a device that 
   --root DIR            where the tree goes: what would be /sys
   --truth FILE          CSV of the energy as it truly was, a line for each tick
   --control stdin|FIFO  takes commands: daemon PID, outage SECONDS KIND, charger 0|1, battery PERCENT,
-                        ambient DEGREES, freq SHARE, sync (answers when the truth is on disk), quit
+                        ambient DEGREES, freq SHARE, watts FIRST MORE GPU, sync (answers when the truth is on disk), quit
   --daemon PID          whose children called 'wattlm-worker' are the workers
   --others all|none     whether other programs draw power too (all)
   --trees LIST          of rapl, ina, battery, thermal, cpufreq (all of them); 'none' for no sensor
@@ -21,6 +21,7 @@ plant --root DIR --truth FILE [OPTIONS]: writes the sysfs tree of a device that 
   --idle-w W            drawn when nothing runs (2)
   --first-w W           added by the first busy core (2)
   --more-w W            added by each further one (2.8)
+  --gpu-w W             added by each core that a GPU driver on the processor keeps busy (2.4)
   --noise PERCENT       of the power, slowly changing (2)
   --wrap-j J            range of the RAPL counters (300)
   --start-j J           where they begin (17.3)
@@ -45,6 +46,7 @@ pub struct Options {
     pub idle_w: f64,
     pub first_w: f64,
     pub more_w: f64,
+    pub gpu_w: f64,
     /// A share, not percent.
     pub noise: f64,
     pub wrap_j: f64,
@@ -106,6 +108,7 @@ impl Options {
             idle_w: 2.0,
             first_w: 2.0,
             more_w: 2.8,
+            gpu_w: 2.4,
             noise: 0.02,
             wrap_j: 300.0,
             start_j: 17.3,
@@ -136,6 +139,7 @@ impl Options {
                 "--idle-w" => o.idle_w = number(v)?,
                 "--first-w" => o.first_w = number(v)?,
                 "--more-w" => o.more_w = number(v)?,
+                "--gpu-w" => o.gpu_w = number(v)?,
                 "--noise" => o.noise = number(v)? / 100.0,
                 "--wrap-j" => o.wrap_j = number(v)?.max(1.0),
                 "--start-j" => o.start_j = number(v)?,

@@ -11,6 +11,7 @@ pub struct Power {
     idle_w: f64,
     first_w: f64,
     more_w: f64,
+    gpu_w: f64,
     noise: Noise,
     /// Joules since the start.
     idle: f64,
@@ -20,9 +21,9 @@ pub struct Power {
 }
 
 impl Power {
-    pub fn new(idle_w: f64, first_w: f64, more_w: f64, noise: f64, seed: u64) -> Power {
+    pub fn new(idle_w: f64, first_w: f64, more_w: f64, gpu_w: f64, noise: f64, seed: u64) -> Power {
         let noise = Noise { size: noise, state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, now: 0.0 };
-        Power { idle_w, first_w, more_w, noise, idle: 0.0, daemon: 0.0, others: 0.0, workers: BTreeMap::new() }
+        Power { idle_w, first_w, more_w, gpu_w, noise, idle: 0.0, daemon: 0.0, others: 0.0, workers: BTreeMap::new() }
     }
 
     /// A tick of length `dt` in which this CPU time was used.
@@ -31,10 +32,13 @@ impl Power {
         if seconds <= 0.0 {
             return;
         }
-        let nanos = used.workers.values().sum::<u64>() + used.daemon + used.others;
-        let busy = nanos as f64 / dt.as_nanos() as f64;
         let noise = 1.0 + self.noise.step(seconds);
         self.idle += self.idle_w * noise * seconds;
+        for (pid, t) in &used.gpus {
+            *self.workers.entry(*pid).or_default() += self.gpu_w * noise * *t as f64 / 1e9;
+        }
+        let nanos = used.workers.values().sum::<u64>() + used.daemon + used.others;
+        let busy = nanos as f64 / dt.as_nanos() as f64;
         if nanos == 0 {
             return;
         }
@@ -45,6 +49,11 @@ impl Power {
         for (pid, t) in &used.workers {
             *self.workers.entry(*pid).or_default() += each * *t as f64;
         }
+    }
+
+    /// From now on it draws otherwise.
+    pub fn change(&mut self, first_w: f64, more_w: f64, gpu_w: f64) {
+        (self.first_w, self.more_w, self.gpu_w) = (first_w, more_w, gpu_w);
     }
 
     pub fn idle(&self) -> f64 {
