@@ -95,6 +95,12 @@ impl Point {
         self.watts += share * (watts - self.watts);
     }
 
+    /// Variance of one observation at rest.
+    fn variance(&self) -> f64 {
+        let assumed = (REST_NOISE * self.watts).powi(2);
+        (REST_DOUBT * assumed + self.count * self.spread) / (REST_DOUBT + self.count)
+    }
+
     /// Watts for a busy core.
     fn per_core(&self, idle: f64) -> f64 {
         ((self.watts - idle) / self.busy.max(SHORTEST)).max(0.0)
@@ -200,6 +206,12 @@ impl PowerModel {
         self.idle_and_error().1
     }
 
+    /// Standard deviation of the draw at rest, in watts, from one tenth of a second to another.
+    pub fn idle_noise(&self) -> f64 {
+        let best = self.rest.iter().filter_map(|rest| Some((self.told_by(rest)?.1, rest.variance())));
+        best.min_by(|(a, _), (b, _)| a.total_cmp(b)).map_or(REST_NOISE * self.idle(), |(_, variance)| variance.sqrt())
+    }
+
     fn idle_and_error(&self) -> (f64, f64) {
         let known = self.prior.known.then(|| (self.prior.idle, KNOWN_OFF * self.prior.idle));
         match (self.at_rest(), known) {
@@ -229,7 +241,7 @@ impl PowerModel {
 
     /// The draw at rest, less what the cores that were busy meanwhile drew, which is told by the lowest load seen at work.
     fn told_by(&self, rest: &Point) -> Option<(f64, f64)> {
-        let Point { weight, busy, watts, count, spread } = *rest;
+        let Point { weight, busy, watts, count, .. } = *rest;
         if weight <= 0.0 || count <= 0.0 {
             return None;
         }
@@ -238,10 +250,8 @@ impl PowerModel {
         let slope =
             work.map_or(self.prior.core, |work| ((work.watts - watts) / (work.busy - busy).max(SHORTEST)).max(0.0));
         let idle = (watts - slope * busy).max(0.0);
-        let noise = (REST_NOISE * watts).powi(2);
-        let variance = (REST_DOUBT * noise + count * spread) / (REST_DOUBT + count) / count;
         let others = SLOPE_OFF * slope * busy;
-        Some((idle, (variance + others * others + (DRIFT * watts).powi(2)).sqrt()))
+        Some((idle, (rest.variance() / count + others * others + (DRIFT * watts).powi(2)).sqrt()))
     }
 
     /// Watts that a busy GPU adds, where that was not measured.
@@ -476,7 +486,7 @@ mod tests {
             for (watts, busy, seconds) in seen {
                 m.observe(watts, busy, seconds);
             }
-            for v in [m.idle(), m.idle_error(), m.active(busy), m.joules_per_cpu_second()] {
+            for v in [m.idle(), m.idle_error(), m.idle_noise(), m.active(busy), m.joules_per_cpu_second()] {
                 prop_assert!(v >= 0.0, "{v}");
             }
         }

@@ -29,6 +29,8 @@ const SPLIT_OFF: f64 = 0.25;
 const MODEL_OFF: f64 = 0.4;
 /// Of an interval's work, what a GPU must have done for its draw to be told by it.
 const ALONE: f64 = 0.9;
+/// How long a deviation of the idle draw from its mean lasts, in seconds.
+const NOISE_MEMORY: f64 = 0.25;
 /// Readings that are kept for a sensor that lags behind.
 const HISTORY: usize = 600;
 
@@ -153,6 +155,7 @@ impl Ledger {
             .chain(gpus.iter().zip(&heavy).map(|((id, a, b), w)| (*id, *a, *b, part(*w), alone && heavy.len() == 1)))
             .collect();
         let idle_off = 2.0 * self.model.idle_error() * seconds * 1e6;
+        let noise = (2.0 * self.model.idle_noise() * 1e6).powi(2) * 2.0 * NOISE_MEMORY * seconds;
         let mut left = active - to_others;
         for (id, a, b, share, alone) in shares {
             left -= share;
@@ -161,6 +164,7 @@ impl Ledger {
                 if idle < energy { idle_off * of_all } else { 0.0 },
                 SPLIT_OFF * share.min(to_others) as f64,
                 if measured.is_none() { MODEL_OFF * share as f64 } else { 0.0 },
+                if idle < energy { noise * of_all } else { 0.0 },
             ];
             // Shared, until a step claims it.
             self.share(share);

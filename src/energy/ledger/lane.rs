@@ -9,7 +9,7 @@
 
 use std::collections::VecDeque;
 
-use super::Phase;
+use super::{Off, Phase};
 use crate::lane::{cell_cost, step_weights, RequestId, StepPart};
 
 /// Energy of a stretch of CPU time, from the end of the one before.
@@ -19,8 +19,8 @@ pub(super) struct Segment {
     pub(super) to: u64,
     /// Microjoules.
     pub(super) energy: u64,
-    /// What `energy` may be off by, by cause, in microjoules.
-    pub(super) off: [f64; 3],
+    /// What `energy` may be off by, see [`super::Off`].
+    pub(super) off: Off,
     /// It was modelled.
     pub(super) estimated: bool,
     /// The lane's mean draw meanwhile.
@@ -59,7 +59,7 @@ pub(super) struct PartEnergy {
     pub(super) phase: Phase,
     pub(super) energy: u64,
     pub(super) predicted: u64,
-    pub(super) off: [f64; 3],
+    pub(super) off: Off,
     pub(super) estimated: bool,
     pub(super) watts: f64,
 }
@@ -240,7 +240,7 @@ impl Lane {
 
     /// Takes the energy up to this CPU time out of the segments.
     fn take(&mut self, to: u64) -> Segment {
-        let mut sum = Segment { to, energy: 0, off: [0.0; 3], estimated: false, watts: self.watts };
+        let mut sum = Segment { to, energy: 0, off: Off::default(), estimated: false, watts: self.watts };
         while self.given < to {
             let Some(segment) = self.segments.front_mut() else { break };
             let upto = to.min(segment.to);

@@ -122,14 +122,16 @@ pub struct Spent {
     pub less: Microjoules,
 }
 
+/// What an amount may be off by, by cause: in microjoules, which add up, the idle baseline, other programs, and what was
+/// modelled; at last the noise of the baseline, in squares of microjoules, because it evens out.
+type Off = [f64; 4];
+
 /// The books of one request.
 #[derive(Debug, Default)]
 struct Entry {
     phases: [u64; 3],
     estimated: u64,
-    /// Sums of what the parts of the uncertainty may be off by, in microjoules: idle baseline, other programs,
-    /// modelled amounts.
-    off: [f64; 3],
+    off: Off,
     /// At its edges: the sensor's refreshes do not end where its steps do.
     edge: f64,
     running: Option<f64>,
@@ -369,13 +371,14 @@ impl Ledger {
         // The edges are independent of the rest and of each other; what was off all along adds up.
         let edges = entry.edge * refresh.as_secs_f64() * 1e6 / std::f64::consts::SQRT_2;
         let noise = NOISE * (wake + prefill + decode).0 as f64;
-        let all = entry.off.iter().chain([&edges, &noise]).map(|v| v * v).sum::<f64>().sqrt();
+        let [idle, others, modelled, evened] = entry.off;
+        let all = [idle, others, modelled, edges, noise].iter().map(|v| v * v).sum::<f64>() + evened;
         Charge {
             wake,
             prefill,
             decode,
             estimated: Microjoules(entry.estimated),
-            error: Microjoules(all.round() as u64),
+            error: Microjoules(all.sqrt().round() as u64),
             idle: Microjoules::from_f64(entry.idle),
         }
     }
