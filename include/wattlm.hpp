@@ -67,9 +67,13 @@ inline void check(wattlm_status status, const ::wattlm_handle *handle) {
         throw error(status, handle);
 }
 
-/// -1 for none.
+/// -1 for none. A time that is over already does not wait; one of more than 24 days is that long.
 inline std::int32_t ms(std::optional<std::chrono::milliseconds> timeout) {
-    return timeout ? static_cast<std::int32_t>(timeout->count()) : -1;
+    if (!timeout)
+        return -1;
+    constexpr std::int64_t most = 0x7fffffff;
+    std::int64_t count = timeout->count();
+    return static_cast<std::int32_t>(count < 0 ? 0 : count > most ? most : count);
 }
 
 } // namespace detail

@@ -45,7 +45,8 @@ pub struct wattlm_open_options {
     /// WATTLM_OPEN_… or 0. A bit that this library does not know is refused.
     pub flags: u32,
     /// Longest silence of the daemon in milliseconds before a call gives up with WATTLM_E_REQUEST_TIMEOUT. While a
-    /// request waits or runs, the daemon gives a sign of life every few seconds. 0: 30 seconds.
+    /// request waits or runs, the daemon gives a sign of life every 15 seconds, or as server.keepalive is configured:
+    /// less than that gives up on requests that only wait for their turn. 0: 30 seconds.
     pub silence_ms: u32,
     /// For "direct:" only: the configuration file. NULL: that of the daemon ($WATTLM_CONFIG; else the user's own
     /// ~/.config/wattlm/wattlm.toml; else /etc/wattlm/wattlm.toml) where it is there, and the defaults where it is not.
@@ -55,7 +56,7 @@ pub struct wattlm_open_options {
 // SAFETY: plain data that may be zero, beginning with its size.
 unsafe impl Versioned for wattlm_open_options {}
 
-/// The daemon's signs of life come every 5 seconds unless it is configured otherwise.
+/// The daemon's signs of life come every 15 seconds unless it is configured otherwise.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// Opens a way to the model service.
@@ -70,20 +71,30 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// nothing. It keeps no connection open: each request has its own, so that a daemon may be restarted between two of
 /// them.
 ///
-/// Directly: the daemon's service runs on threads of this process, with the same scheduling, limits, budgets and
-/// receipts. Handles with the same target and configuration share it and the model, which is loaded by the first request
-/// and unloaded when it has been idle; the call that ends the last handle or stream waits until all of its threads have
-/// ended. They take no signals. Without a sensor, joules are told by CPU time, in which what the program itself computes
-/// meanwhile is not told apart. An engine fault is not contained: llama.cpp ends its process on a failed assertion, an
+/// Directly: the daemon's service runs on threads of this process, with the same scheduling, and with the limits, budgets
+/// and receipts of the configuration that it finds. Handles with the same target and configuration share it and the
+/// model, which is loaded by the first request and unloaded when it has been idle; the call that ends the last handle or
+/// stream waits until all of its threads have ended. They take no signals.
+///
+/// Budgets in this process: as many joules as configured, counted apart from the daemon's. What is used here is taken
+/// from none of the daemon's purses, and its meter sees it as other programs'. Purses and the account are kept in
+/// "direct" in the configured state folder, from one run of the program to the next: by one service at a time, while a
+/// second one begins with the same purses and keeps its own in memory. A program names its own configuration, so that
+/// such a budget is its own restraint; where programs shall be bound, they get the daemon's socket and no model's file.
+///
+/// Energy in this process: without a sensor, joules are told by CPU time, in which what the program itself computes
+/// meanwhile is not told apart.
+///
+/// Faults in this process: an engine fault is not contained. llama.cpp ends its process on a failed assertion, an
 /// uncaught C++ exception or exhausted memory, and that process is the program; a model that crashes it does so with the
 /// program's rights. A program that must survive, or runs models of others, asks the daemon. Where the library can do
 /// this (wattlm_has_direct), ggml sets a std::terminate handler when the program loads it, which prints a trace and goes
-/// on to the one before.
+/// on to the one before. A child that was forked while another thread opened or closed a model gets WATTLM_E_FORKED.
 ///
 /// Owner: the caller, who ends it with wattlm_close.
 /// Errors: WATTLM_E_NO_DAEMON, WATTLM_E_FORBIDDEN (the socket's group), WATTLM_E_TOO_MANY_CONNECTIONS,
-/// WATTLM_E_INVALID_REQUEST (the target, the configuration), WATTLM_E_UNSUPPORTED_FIELD (a client-only library). The
-/// text is that of wattlm_last_error(NULL).
+/// WATTLM_E_INVALID_REQUEST (the target, the configuration), WATTLM_E_UNSUPPORTED_FIELD (a client-only library),
+/// WATTLM_E_FORKED. The text is that of wattlm_last_error(NULL).
 /// Threads: any. Blocks: up to 5 seconds where the daemon takes no connections; directly, while the configuration and
 /// the headers of the models are read. Since 0.1.
 #[no_mangle]

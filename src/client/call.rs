@@ -3,6 +3,8 @@
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
+use serde::de::IgnoredAny;
+use serde::Deserialize;
 use serde_json::{json, Value};
 
 use super::http::{lost, protocol, wire_error, Canceller};
@@ -82,27 +84,53 @@ impl Stream {
                 self.over = true;
                 return Ok(Delta::Done(self.last.clone()));
             }
-            let mut chunk = chunk(&data)?;
-            if let Some(usage) = chunk.get_mut("usage").filter(|u| !u.is_null()) {
-                self.last.usage = usage.take();
+            let chunk: Chunk = parse(&data)?;
+            if chunk.error.is_some() {
+                // No part of an answer: read as what it is.
+                event(&data)?;
             }
-            if let Some(receipt) = chunk.get_mut("wattlm") {
-                self.last.wattlm = receipt.take();
+            self.last.usage = chunk.usage.unwrap_or(std::mem::take(&mut self.last.usage));
+            self.last.wattlm = chunk.wattlm.unwrap_or(std::mem::take(&mut self.last.wattlm));
+            let Some(choice) = chunk.choices.into_iter().next() else { continue };
+            if let Some(reason) = choice.finish_reason {
+                self.last.finish_reason = reason;
             }
-            let choice = &chunk["choices"][0];
-            if let Some(reason) = choice["finish_reason"].as_str() {
-                self.last.finish_reason = reason.to_owned();
-            }
-            let text = choice["delta"]["content"].as_str().or(choice["text"].as_str()).unwrap_or("");
+            let text = choice.delta.and_then(|d| d.content).or(choice.text).unwrap_or_default();
             if !text.is_empty() {
-                return Ok(Delta::Text(text.to_owned()));
+                return Ok(Delta::Text(text));
             }
         }
     }
 }
 
-fn chunk(data: &str) -> Result<Value> {
-    let value: Value = serde_json::from_str(data).map_err(|e| protocol(&format!("an event is no JSON ({e})")))?;
+/// What a token's event says, as far as it is used: read for each token, so that the rest is not even kept.
+#[derive(Deserialize)]
+struct Chunk {
+    #[serde(default)]
+    choices: Vec<Choice>,
+    usage: Option<Value>,
+    wattlm: Option<Value>,
+    error: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct Choice {
+    delta: Option<Content>,
+    text: Option<String>,
+    finish_reason: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Content {
+    content: Option<String>,
+}
+
+fn parse<'a, T: Deserialize<'a>>(data: &'a str) -> Result<T> {
+    serde_json::from_str(data).map_err(|e| protocol(&format!("an event is not what it should be ({e})")))
+}
+
+fn event(data: &str) -> Result<Value> {
+    let value: Value = parse(data)?;
     match wire_error(&value) {
         Some(error) => Err(error),
         None => Ok(value),
@@ -145,7 +173,7 @@ impl Loading {
                 Ok(LoadProgress::Loaded)
             }
             Item::Data(data) => {
-                let share = chunk(&data)?["progress"].as_f64().unwrap_or(0.0);
+                let share = event(&data)?["progress"].as_f64().unwrap_or(0.0);
                 Ok(LoadProgress::Loading(share as f32))
             }
         }

@@ -73,8 +73,12 @@ pub struct Response {
     head_only: bool,
     /// What is read of a body that is wanted as a whole.
     whole: Vec<u8>,
+    /// What was read and not used yet is from `at` to `end`; the rest is room.
     buffer: Vec<u8>,
     at: usize,
+    end: usize,
+    /// The last read took all there was.
+    drained: bool,
     framing: Framing,
 }
 
@@ -118,6 +122,9 @@ pub(super) fn start(
         whole: Vec::new(),
         buffer: Vec::new(),
         at: 0,
+        end: 0,
+        // There is no answer before the request is there.
+        drained: true,
         framing: Framing::Done,
     };
     // A daemon that refuses early closes before it has read everything; its answer says why.
@@ -294,7 +301,7 @@ impl Response {
     }
 
     fn buffered(&self) -> &[u8] {
-        &self.buffer[self.at..]
+        &self.buffer[self.at..self.end]
     }
 
     /// At least one and at most `max` bytes.
@@ -310,24 +317,32 @@ impl Response {
 
     /// Reads more into the buffer; `false` at the connection's end.
     fn fill(&mut self, until: Option<Instant>) -> Result<bool> {
-        self.buffer.drain(..self.at);
+        self.buffer.copy_within(self.at..self.end, 0);
+        self.end -= self.at;
         self.at = 0;
+        // The room is made once and not for each token.
+        if self.buffer.len() < self.end + READ {
+            self.buffer.resize(self.end + READ, 0);
+        }
         let silence = self.silence.map(|s| self.heard + s);
-        let old = self.buffer.len();
-        self.buffer.resize(old + READ, 0);
         let result = loop {
-            match (&*self.stream).read(&mut self.buffer[old..]) {
+            if std::mem::take(&mut self.drained) {
+                if let Err(e) = wait(&self.stream, PollFlags::POLLIN, earlier(until, silence)) {
+                    self.drained = true;
+                    break Err(e);
+                }
+            }
+            match (&*self.stream).read(&mut self.buffer[self.end..]) {
                 Ok(n) => break Ok(n),
                 Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {
-                    if let Err(e) = wait(&self.stream, PollFlags::POLLIN, earlier(until, silence)) {
-                        break Err(e);
-                    }
-                }
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.drained = true,
                 Err(_) => break Err(lost()),
             }
         };
-        self.buffer.truncate(old + result.as_ref().copied().unwrap_or(0));
+        if let Ok(n) = result {
+            self.drained = n > 0 && n < self.buffer.len() - self.end;
+            self.end += n;
+        }
         self.heard = if result.is_ok() { Instant::now() } else { self.heard };
         result.map(|n| n > 0)
     }
@@ -363,7 +378,7 @@ impl Response {
         loop {
             let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
             let mut parsed = httparse::Response::new(&mut slots);
-            let buffered = &self.buffer[self.at..];
+            let buffered = &self.buffer[self.at..self.end];
             match parsed.parse(buffered) {
                 Ok(httparse::Status::Complete(n)) => {
                     let status = parsed.code.unwrap_or(0);

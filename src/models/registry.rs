@@ -421,13 +421,20 @@ impl Registry {
         }
     }
 
+    /// Why there is no default.
     fn nothing(&self) -> Error {
-        let text = if self.models.is_empty() {
-            "there is no model: put a .gguf file into a models folder, or run 'wattlm models add FILE'"
-        } else {
-            "no model file can be used: 'wattlm models list' says why"
+        let mut broken = self.variants.values().filter_map(|v| Some((v, v.facts.as_ref().err()?)));
+        let Some((first, why)) = broken.next() else {
+            let text = "there is no model: put a .gguf file into a models folder, or run 'wattlm models add FILE'";
+            return Error::new(Code::ModelNotFound, text).at("model");
         };
-        Error::new(Code::ModelNotFound, text).at("model")
+        let rest = match broken.count() {
+            0 => String::new(),
+            n => format!("; 'wattlm models list' says why {n} more cannot"),
+        };
+        // Without even a stamp there is no such file, or it cannot be looked at.
+        let code = if first.stamp.is_some() { Code::ModelLoadFailed } else { Code::ModelNotFound };
+        Error::new(code, format!("no model file can be used: {}: {why}{rest}", first.path.display())).at("model")
     }
 
     fn unknown(&self, name: &str) -> Error {

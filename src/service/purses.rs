@@ -9,9 +9,13 @@
 //! to the next. Neither makes a purse more than full, and a clock that went back fills nothing. No file means that
 //! nothing was ever used: full purses. A file that cannot be read is put aside as `purses.bad` and means empty purses,
 //! for nobody knows how full they were. A disk that takes nothing does not stop the service; it is said once.
+//!
+//! One process at a time keeps the file, by a lock beside it. A second one (programs that run models themselves share
+//! their user's folder) begins with what the file says, keeps its own purses in memory and writes nothing, until the
+//! first has ended: then it takes over with the lesser of both.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -114,12 +118,37 @@ pub(super) struct Purses {
     written: Contents,
     failing: bool,
     flushed: u64,
+    /// Held by this process, or why not.
+    lock: Lock,
+}
+
+#[derive(Debug)]
+enum Lock {
+    Ours(#[allow(dead_code)] File),
+    /// Another one keeps the file.
+    Theirs,
+    /// It cannot be made: nor can the file.
+    None,
+}
+
+impl Lock {
+    fn take(state: &Path) -> Lock {
+        let _ = fs::create_dir_all(state);
+        let open = OpenOptions::new().create(true).append(true).mode(0o600).open(state.join("purses.lock"));
+        match open.map(|file| (file.try_lock(), file)) {
+            Ok((Ok(()), file)) => Lock::Ours(file),
+            Ok((Err(TryLockError::WouldBlock), _)) => Lock::Theirs,
+            Ok((Err(TryLockError::Error(_)), _)) | Err(_) => Lock::None,
+        }
+    }
 }
 
 impl Purses {
     /// Reads the file in this folder.
     pub fn open(state: &Path, now: Clocks) -> Purses {
         let path = state.join("purses");
+        // Before it is read: nobody else writes it from here on.
+        let lock = Lock::take(state);
         let nothing = |lost| Contents { at: now.clone(), lost, purses: BTreeMap::new() };
         let read = fs::read(&path);
         let written = match read.as_deref().map(serde_json::from_slice::<Contents>) {
@@ -140,7 +169,13 @@ impl Purses {
                 nothing(Some(now.clone()))
             }
         };
-        let mut purses = Purses { path, written, failing: false, flushed: now.boot_ns };
+        let mut purses = Purses { path, written, failing: false, flushed: now.boot_ns, lock };
+        if let Lock::Theirs = purses.lock {
+            log::info!(
+                "{}: another service keeps the energy budgets of this folder; those of this one are its own while that one runs",
+                purses.path.display()
+            );
+        }
         if purses.written.lost.as_ref() == Some(&now) {
             // So that the next start does not take it for a first one.
             purses.write(&now);
@@ -189,7 +224,37 @@ impl Purses {
         self.write(now);
     }
 
+    /// Whether the file is this process' to write; takes over from one that has ended.
+    fn is_ours(&mut self, now: &Clocks) -> bool {
+        let Some(state) = self.path.parent() else { return true };
+        if !matches!(self.lock, Lock::Ours(_)) {
+            let before = std::mem::replace(&mut self.lock, Lock::take(state));
+            if let (Lock::Theirs, Lock::Ours(_)) = (before, &self.lock) {
+                self.take_over(now);
+            }
+        }
+        !matches!(self.lock, Lock::Theirs)
+    }
+
+    /// What another process has left in the file: no purse is fuller than it says. `written` is of this very moment.
+    fn take_over(&mut self, now: &Clocks) {
+        let read = fs::read(&self.path).ok();
+        let Some(theirs) = read.and_then(|bytes| serde_json::from_slice::<Contents>(&bytes).ok()) else { return };
+        let elapsed = now.since(&theirs.at);
+        for (key, record) in theirs.purses {
+            let left = record.after(elapsed);
+            self.written
+                .purses
+                .entry(key)
+                .and_modify(|ours| ours.left = ours.left.min(left))
+                .or_insert(Record { left, ..record });
+        }
+    }
+
     fn write(&mut self, now: &Clocks) {
+        if !self.is_ours(now) {
+            return;
+        }
         match self.replace() {
             Ok(file) => {
                 if std::mem::take(&mut self.failing) {
@@ -314,6 +379,7 @@ mod tests {
             let purses = Purses::open(dir.path(), now.clone());
             assert_eq!(purses.left("hour", None, &now), Some(0), "{bad:?}");
             assert_eq!(fs::read_to_string(dir.path().join("purses.bad")).unwrap(), bad);
+            drop(purses);
             // Killed before anything was written: still not taken for a first start.
             let now = at("a", 0.25);
             let mut purses = Purses::open(dir.path(), now.clone());
@@ -321,6 +387,28 @@ mod tests {
             purses.keep(&[level(50_000, 0)], &now);
             assert_eq!(Purses::open(dir.path(), now.clone()).left("hour", None, &now), Some(50_000));
         }
+    }
+
+    #[test]
+    fn one_process_keeps_the_file_and_the_next_takes_over_with_the_lesser() {
+        let dir = tempfile::tempdir().unwrap();
+        let now = at("a", 0.0);
+        let told = |now: &Clocks| {
+            let contents: Contents = serde_json::from_slice(&fs::read(dir.path().join("purses")).unwrap()).unwrap();
+            contents.purses.iter().map(|(key, r)| (key.clone(), r.after(now.since(&contents.at)))).collect::<Vec<_>>()
+        };
+        let mut first = Purses::open(dir.path(), now.clone());
+        first.keep(&[level(700_000, 0)], &now);
+        let mut second = Purses::open(dir.path(), now.clone());
+        assert_eq!(second.left("hour", None, &now), Some(700_000), "it begins with what is known");
+        second.keep(&[level(600_000, 0), Level { key: "user:7".into(), ..level(5, 0) }], &now);
+        assert_eq!(told(&now), [("hour".to_owned(), 700_000)], "the file is the first one's");
+        first.keep(&[level(300_000, 0), Level { key: "day".into(), ..level(9, 0) }], &now);
+        drop(first);
+        let later = at("a", 0.1);
+        second.keep(&[level(500_000, 0)], &later);
+        let expected = [("day".to_owned(), 100_009), ("hour".to_owned(), 400_000), ("user:7".to_owned(), 100_005)];
+        assert_eq!(told(&later), expected);
     }
 
     #[test]

@@ -128,6 +128,13 @@ impl Daemon {
         std::mem::replace(&mut self.dir, tempfile::tempdir().expect("a temporary folder"))
     }
 
+    /// The same after a polite stop.
+    pub fn into_dir_after_stop(mut self) -> TempDir {
+        self.signal(nix::sys::signal::Signal::SIGTERM);
+        assert!(self.wait().success(), "it ends well; its log:\n{}", self.log());
+        self.into_dir()
+    }
+
     /// The processes it started that still live, but the one that looks for GPUs.
     pub fn workers(&self) -> Vec<i32> {
         let looks =

@@ -14,12 +14,13 @@ use std::ffi::CStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::lane::{LaneThreads, ThreadLanes};
@@ -53,6 +54,30 @@ struct Running {
 /// The services of this process. Locked while one starts or stops, so that none starts beside one that still holds the
 /// model's memory.
 static RUNNING: Mutex<BTreeMap<Key, Running>> = Mutex::new(BTreeMap::new());
+/// The process whose thread has locked them last.
+static LOCKED_BY: AtomicU32 = AtomicU32::new(0);
+/// A thread that has the lock says so at once; one that has not after this is none of this process.
+const UNCLAIMED: Duration = Duration::from_secs(2);
+
+type Table = MutexGuard<'static, BTreeMap<Key, Running>>;
+
+/// Locks them.
+///
+/// # Errors
+/// `forked` where the lock was held when this process was forked, by a thread that is not here to unlock it.
+fn running() -> Result<Table> {
+    loop {
+        if let Some(all) = RUNNING.try_lock_for(UNCLAIMED) {
+            LOCKED_BY.store(std::process::id(), Ordering::Relaxed);
+            return Ok(all);
+        }
+        if LOCKED_BY.load(Ordering::Relaxed) != std::process::id() {
+            let text = "this process was forked while another thread opened or closed a model: it cannot run models \
+                        itself before it executes a program; ask the daemon, or fork before";
+            return Err(Error::new(Code::Forked, text));
+        }
+    }
+}
 
 /// A part in a service. The last one that is dropped ends it and waits for its threads.
 pub(in crate::capi) struct Share(Key);
@@ -69,7 +94,7 @@ pub(in crate::capi) fn open(model: &str, config: Option<&str>) -> Result<(Client
         model: absolute("target", model)?,
         config: absolute("options.config", config.unwrap_or_default())?,
     };
-    let mut all = RUNNING.lock();
+    let mut all = running()?;
     let running = match all.entry(key.clone()) {
         Entry::Occupied(there) => there.into_mut(),
         Entry::Vacant(free) => free.insert(start(&key)?),
@@ -93,7 +118,7 @@ fn dial(incoming: mpsc::UnboundedSender<UnixStream>) -> DialFn {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let mut all = RUNNING.lock();
+        let Ok(mut all) = running() else { return };
         let Some(running) = all.get_mut(&self.0) else { return };
         running.shares -= 1;
         if running.shares > 0 {
@@ -179,8 +204,8 @@ fn configuration(key: &Key) -> Result<Config> {
         if !key.model.as_os_str().is_empty() {
             only(config, &key.model);
         }
-        // The daemon's own state is the daemon's: two that write it would lose each other's accounts. Without a home
-        // nothing is kept.
+        // The daemon's own state is the daemon's: its purses are in its memory, and it alone writes what they hold. Of
+        // several services that share this folder, one writes it at a time. Without a home nothing is kept.
         let state = &mut config.paths.state;
         *state = match state.as_os_str().is_empty() {
             true => "/nonexistent".into(),

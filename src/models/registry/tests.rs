@@ -74,6 +74,31 @@ fn random_weights_are_the_default_only_where_there_is_nothing_else() {
 }
 
 #[test]
+fn a_lone_file_that_cannot_be_used_is_told_with_its_reason() {
+    let p = Place::new();
+    let mut r = scan(&p.folders(&["a"]));
+    let told = |r: &Registry| {
+        let e = r.resolve("").unwrap_err();
+        (e.code, e.message)
+    };
+    assert_eq!(told(&r).0, Code::ModelNotFound);
+    fs::write(p.put("a/odd-q4_0.gguf"), "no model").unwrap();
+    r.rescan(&p.folders(&["a"]));
+    let (code, text) = told(&r);
+    assert_eq!(code, Code::ModelLoadFailed, "{text}");
+    assert!(text.contains("odd-q4_0.gguf: ") && !text.contains("models list"), "{text}");
+    fs::write(p.put("a/other-q4_0.gguf"), "").unwrap();
+    r.rescan(&p.folders(&["a"]));
+    assert!(told(&r).1.contains("1 more"), "{}", told(&r).1);
+    let gone = "/nonexistent/model.gguf";
+    let spec = ModelSpec { name: "model".into(), files: vec![gone.into()], ..ModelSpec::default() };
+    r.rescan(&Sources { models: vec![spec], ..Sources::default() });
+    let (code, text) = told(&r);
+    assert_eq!(code, Code::ModelNotFound, "{text}");
+    assert!(text.contains(gone), "{text}");
+}
+
+#[test]
 fn folders_give_models_and_variants() {
     let p = Place::new();
     for f in ["wattlm-demo-f16.gguf", "wattlm-demo-q4_k_m.gguf", "wattlm-demo-q8_0.gguf", "Other.Q4_0.GGUF"] {
