@@ -99,6 +99,7 @@ impl Config {
             quarantine: self.worker.quarantine.0,
             threads: self.cpu.threads,
             duty: self.cpu.duty,
+            ..sched::Limits::default()
         }
     }
 

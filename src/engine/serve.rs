@@ -179,9 +179,9 @@ impl Server {
                     self.done(id, Ok(Finish::Cancelled), Usage::default());
                 }
             }
-            ToLane::Pace(Pace { threads, duty, chunk }) => {
+            ToLane::Pace(Pace { threads, prompt_threads, duty, chunk }) => {
                 self.pauses.set(duty);
-                self.threads.set(threads, self.pauses.any(), &mut self.context);
+                self.threads.set(threads, prompt_threads, self.pauses.any(), &mut self.context);
                 self.chunk = chunk.max(1);
             }
             ToLane::Allow { id, cpu_us } => {
@@ -226,6 +226,7 @@ impl Server {
                 .collect();
             let take = plan::step(&work, limits, self.turn);
             let parts: Vec<(usize, u32)> = live.into_iter().zip(take).filter(|&(_, n)| n > 0).collect();
+            self.threads.turn(parts.iter().any(|&(i, _)| !self.slots[i].decoding()), &mut self.context);
             let outputs = self.fill(&parts);
             let begun = Instant::now();
             self.mail.step_begins(parts.iter().map(|&(i, _)| self.slots[i].id));

@@ -10,6 +10,10 @@ pub struct Threads {
     current: Setting,
     /// Threads at most.
     most: u32,
+    /// Threads that the service wants for answers, and for prompts.
+    wanted: (u32, u32),
+    /// The step that comes has a piece of a prompt in it.
+    prompts: bool,
     /// There are pauses between steps: spinning into them would draw what they shall save.
     pausing: bool,
 }
@@ -21,13 +25,36 @@ impl Threads {
         let governor = Governor::new(most);
         let current = governor.setting();
         context.set_pool(ThreadPool::new(current.threads, cpus, current.poll)?);
-        Ok(Threads { cpus: cpus.to_vec(), governor, current, most, pausing: false })
+        Ok(Threads {
+            cpus: cpus.to_vec(),
+            governor,
+            current,
+            most,
+            wanted: (most, most),
+            prompts: false,
+            pausing: false,
+        })
     }
 
-    /// The service wants this many threads from now on, and pauses between steps or none.
-    pub fn set(&mut self, threads: u32, pausing: bool, context: &mut Context) {
-        self.governor.allow(threads.clamp(1, self.most));
+    /// The service wants this many threads from now on, for answers and for prompts, and pauses between steps or none.
+    pub fn set(&mut self, answers: u32, prompts: u32, pausing: bool, context: &mut Context) {
+        self.wanted = (answers.clamp(1, self.most), prompts.clamp(1, self.most));
         self.pausing = pausing;
+        self.allow(context);
+    }
+
+    /// The step that comes has a piece of a prompt in it, or none.
+    pub fn turn(&mut self, prompts: bool, context: &mut Context) {
+        if self.prompts != prompts {
+            self.prompts = prompts;
+            if self.wanted.0 != self.wanted.1 {
+                self.allow(context);
+            }
+        }
+    }
+
+    fn allow(&mut self, context: &mut Context) {
+        self.governor.allow(if self.prompts { self.wanted.1 } else { self.wanted.0 });
         self.apply(context);
     }
 

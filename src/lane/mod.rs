@@ -128,8 +128,10 @@ pub struct Job {
 /// How hard a lane works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pace {
-    /// Threads. At least 1; more than [`LaneConfig::threads`] means these.
+    /// Threads of a step in which all generate. At least 1; more than [`LaneConfig::threads`] means these.
     pub threads: u32,
+    /// Threads of a step with a piece of a prompt in it, likewise: prompts are bound by computing, answers by memory.
+    pub prompt_threads: u32,
     /// Share of the time in which it computes, in thousandths: it pauses after each step. 1 to 1000.
     pub duty: u32,
     /// Largest prefill chunk: bounds how long it draws power in one go. At least 1; more than

@@ -253,7 +253,7 @@ impl Book {
     }
 
     pub(super) fn started(&mut self, id: RequestId) {
-        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.stage != Stage::Running) else { return };
         entry.stage = Stage::Running;
         entry.started = true;
         self.run.insert(id);
@@ -353,6 +353,10 @@ impl Book {
 
     pub(super) fn gate(&self, id: RequestId) -> Gate {
         let Some(entry) = self.entries.get(&id) else { return Gate::Open };
+        if entry.stage == Stage::Running {
+            // On its way from one lane to another: what it may use is reserved.
+            return Gate::Open;
+        }
         if let Some(closed) = self.supplies.closed(entry.class) {
             return Gate::Closed(closed);
         }

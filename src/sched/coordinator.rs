@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::budget::{Book, Gate};
+use super::known::Known;
 use super::lanes::{Drain, Lanes, Stage};
 use super::pace::{Bounds, Pacer, PowerState};
 use super::queue::{Queue, Waiting};
@@ -39,13 +40,25 @@ pub enum LaneState {
 /// A request that has not ended.
 #[derive(Debug)]
 pub(super) struct Request {
+    pub(super) arrival: Arrival,
+    pub(super) plan: Plan,
+    /// It runs by that to explore; by the best plan it would take so many joules.
+    pub(super) instead: Option<f64>,
+    /// Threads of its prompt and of its answer, by its plan.
+    pub(super) threads: (u32, u32),
+    /// How long it is thought to keep slots, and, once it runs, until when.
+    pub(super) takes: Duration,
+    pub(super) until: Time,
+    /// Sites where no lane came up for it.
+    pub(super) left: Vec<Site>,
+    /// Where it waits or runs.
     pub(super) site: Site,
     pub(super) place: Waiting,
     pub(super) deadline: Option<Time>,
     /// Where it runs; `None` while it waits.
     pub(super) lane: Option<LaneId>,
     /// Cancelled while it ran: nobody wants to hear of it any more.
-    withdrawn: bool,
+    pub(super) withdrawn: bool,
 }
 
 /// The scheduler. See the [module](super).
@@ -64,6 +77,11 @@ pub struct Sched {
     pub(super) pace: Pace,
     pub(super) book: Book,
     pub(super) pacer: Pacer,
+    pub(super) known: Known,
+    /// Counts what happened that plans may depend on.
+    pub(super) news: u64,
+    /// What was so, and how many waited, when no plan was left to be looked at again.
+    pub(super) replanned: (u64, usize),
     pub(super) closing: bool,
 }
 
@@ -81,6 +99,9 @@ impl Sched {
             deadlines: BTreeSet::new(),
             pace: Pace { mean: Pace::UNMEASURED, last: Time::ZERO },
             book: Book::default(),
+            known: Known::default(),
+            news: 0,
+            replanned: (0, 0),
             closing: false,
         }
     }
@@ -103,9 +124,15 @@ impl Sched {
             }
             Event::Load(site) => self.load(site),
             Event::Unload(site) => self.unload(site),
-            Event::Site { .. } | Event::Profile { .. } | Event::Measured { .. } | Event::Woke { .. } => {}
-            Event::Exported { .. } => {}
-            Event::Stopped(id) => self.stopped(id),
+            Event::Site { site, usable } => self.usable(site, usable, &mut out),
+            Event::Profile { site, profile } => {
+                self.known.set_profile(site, *profile);
+                self.news();
+            }
+            Event::Measured { id, site, measured } => self.measured(id, site, &measured),
+            Event::Woke { site, cost } => self.known.woke(site, cost),
+            Event::Exported { id, time, .. } => self.exported(id, time, &mut out),
+            Event::Stopped(id) => self.stopped(id, &mut out),
             Event::Spent { id, more, less } => self.book.spent(id, more, less),
             Event::Settled(id) => self.book.settled(id),
             Event::Progress { lane, done } => self.pacer.progress(lane, &done),
@@ -130,7 +157,7 @@ impl Sched {
     /// time alone changes nothing, so that an idle service sleeps.
     pub fn next_timeout(&self) -> Option<Time> {
         let lanes = self.lanes.entries.iter().filter_map(|(site, entry)| match &entry.lane {
-            Some(lane) if lane.is_idle() && !self.is_eager(*site) => {
+            Some(lane) if lane.is_idle() && !self.is_awaited(*site) => {
                 entry.idle_limit(&self.limits).map(|limit| lane.used + limit)
             }
             None if self.is_needed(*site) => Some(entry.not_before).filter(|end| *end > self.now),
@@ -180,36 +207,72 @@ impl Sched {
 
 /// Events about requests.
 impl Sched {
-    fn arrived(&mut self, arrival: Arrival, out: &mut Vec<Action>) {
-        let Arrival { id, tenant, class, tokens, deadline, client, .. } = arrival;
+    fn arrived(&mut self, mut arrival: Arrival, out: &mut Vec<Action>) {
+        let id = arrival.id;
         if self.requests.contains_key(&id) {
             return;
         }
-        let plan = Plan::on(Site::cpu(arrival.variant()));
-        let site = plan.prefill;
-        self.book.arrived(&arrival);
-        if let Some(error) = self.objection(site, tenant, self.book.gate(id)) {
-            self.book.ended(id);
-            self.book.settled(id);
-            out.push(Action::Refuse { id, error });
-            return;
+        let chosen = if self.closing { Err(shutting_down()) } else { self.choose(&arrival, &[]) };
+        if let Some(choice) = chosen.as_ref().ok().map(|chosen| &chosen.choice).filter(|c| c.forecast.measured) {
+            arrival.predicted = choice.forecast.energy();
         }
-        let place = Waiting { id, tenant, client, class, tokens, arrived: self.now, seq: self.seq, retried: false };
+        self.book.arrived(&arrival);
+        let taken = chosen.and_then(|chosen| {
+            let plan = chosen.choice.plan;
+            self.objection(plan, arrival.tenant, self.book.gate(id)).map_or(Ok(chosen), Err)
+        });
+        let chosen = match taken {
+            Ok(chosen) => chosen,
+            Err(error) => {
+                self.book.ended(id);
+                self.book.settled(id);
+                out.push(Action::Refuse { id, error });
+                return;
+            }
+        };
+        self.note_arrival(&arrival, &chosen.savings);
+        let (plan, deadline) = (chosen.choice.plan, arrival.deadline);
+        let place = Waiting {
+            id,
+            tenant: arrival.tenant,
+            client: arrival.client,
+            class: arrival.class,
+            tokens: arrival.tokens,
+            arrived: self.now,
+            seq: self.seq,
+            retried: false,
+            carries: false,
+            work: Duration::ZERO,
+            planned: self.news,
+        };
         self.seq += 1;
-        self.lanes.entry(site);
-        self.queue.push(site, place);
         self.deadlines.extend(deadline.map(|deadline| (deadline, id)));
-        self.requests.insert(id, Request { site, place, deadline, lane: None, withdrawn: false });
+        let request = Request {
+            arrival,
+            plan,
+            instead: None,
+            threads: chosen.threads,
+            takes: Duration::ZERO,
+            until: Time::ZERO,
+            left: Vec::new(),
+            site: plan.prefill,
+            place,
+            deadline,
+            lane: None,
+            withdrawn: false,
+        };
+        self.requests.insert(id, request);
+        self.assign(id, chosen, out);
+        self.stand(id);
     }
 
     /// Why a request cannot be taken, where it cannot.
-    fn objection(&self, site: Site, tenant: Tenant, gate: Gate) -> Option<Error> {
-        if self.closing {
-            return Some(shutting_down());
-        }
+    fn objection(&self, plan: Plan, tenant: Tenant, gate: Gate) -> Option<Error> {
+        let site = plan.prefill;
         let entry = self.lanes.get(site);
-        if let Some((entry, until)) = entry.and_then(|entry| Some((entry, entry.quarantine(self.now)?))) {
-            return Some(entry.refusal(until, self.now));
+        // Where there is a site that takes requests, the plan is not for one that does not.
+        if let Some(error) = self.resting(plan) {
+            return Some(error);
         }
         // What starts at once does not wait: a line full of requests for other models is no reason to refuse it.
         let lane = entry.and_then(|entry| entry.lane.as_ref());
@@ -245,37 +308,47 @@ impl Sched {
     }
 
     fn finished(&mut self, id: RequestId) {
-        self.freed(id);
-        self.drop_running(id);
+        if self.requests.get(&id).is_some_and(|request| request.lane.is_some()) {
+            self.freed(id);
+            self.pace.finished(self.now);
+            self.drop_running(id);
+        }
     }
 
-    fn stopped(&mut self, id: RequestId) {
+    fn stopped(&mut self, id: RequestId, out: &mut Vec<Action>) {
         let waits = self.may_wait_again(id);
         self.freed(id);
-        let Some(mut request) = self.drop_running(id) else { return };
-        if waits && !request.withdrawn {
-            request.lane = None;
-            self.deadlines.extend(request.deadline.map(|deadline| (deadline, id)));
-            self.queue.put_back(request.site, request.place);
-            self.book.waits(id, true);
-            self.requests.insert(id, request);
+        let withdrawn = self.requests.get(&id).is_none_or(|request| request.withdrawn);
+        if !waits || withdrawn {
+            self.drop_running(id);
+            return;
         }
+        let Some(request) = self.requests.get_mut(&id).filter(|request| request.lane.is_some()) else { return };
+        self.queue.ended(request.site, &request.place);
+        request.lane = None;
+        self.book.ended(id);
+        self.book.waits(id, true);
+        self.start_anew(id, &[], out);
     }
 
     /// A running request's slot is free.
-    fn freed(&mut self, id: RequestId) {
-        let Some(lane) = self.requests.get(&id).and_then(|request| request.lane) else { return };
-        if let Some((_, entry)) = self.lanes.owner(lane) {
-            entry.works();
-            if let Some(lane) = &mut entry.lane {
-                lane.running.remove(&id);
-                lane.used = self.now;
-            }
+    pub(super) fn freed(&mut self, id: RequestId) {
+        let Some(request) = self.requests.get(&id) else { return };
+        let (Some(lane), decode) = (request.lane, request.plan.decode) else { return };
+        if let Some(entry) = self.lanes.entries.get_mut(&decode) {
+            entry.inbound.remove(&id);
         }
-        self.pace.finished(self.now);
+        let Some((site, entry)) = self.lanes.owner(lane) else { return };
+        entry.works();
+        if let Some(lane) = &mut entry.lane {
+            lane.running.remove(&id);
+            lane.used = self.now;
+        }
+        self.keep(site);
+        self.note_room(site);
     }
 
-    fn forget_deadline(&mut self, id: RequestId) {
+    pub(super) fn forget_deadline(&mut self, id: RequestId) {
         if let Some(deadline) = self.requests.get(&id).and_then(|request| request.deadline) {
             self.deadlines.remove(&(deadline, id));
         }
@@ -284,26 +357,40 @@ impl Sched {
     pub(super) fn drop_waiting(&mut self, id: RequestId) {
         self.forget_deadline(id);
         self.book.ended(id);
-        if let Some(request) = self.requests.remove(&id) {
+        if let Some(request) = self.forget(id) {
             self.queue.remove(request.site, &request.place);
         }
     }
 
-    fn drop_running(&mut self, id: RequestId) -> Option<Request> {
+    pub(super) fn drop_running(&mut self, id: RequestId) -> Option<Request> {
         // One that waits is no business of a lane's.
         self.requests.get(&id)?.lane?;
         self.forget_deadline(id);
         self.book.ended(id);
-        let request = self.requests.remove(&id)?;
+        let request = self.forget(id)?;
         self.queue.ended(request.site, &request.place);
         Some(request)
     }
 
-    pub(super) fn refuse_all(&mut self, site: Site, error: &Error, out: &mut Vec<Action>) {
+    /// It is gone for good.
+    pub(super) fn forget(&mut self, id: RequestId) -> Option<Request> {
+        let request = self.requests.remove(&id)?;
+        if let Some(entry) = self.lanes.entries.get_mut(&request.plan.decode) {
+            entry.inbound.remove(&id);
+        }
+        self.known.went(&request.arrival, self.now);
+        if request.instead.is_some() {
+            self.known.in_use(request.plan.prefill);
+            self.known.in_use(request.plan.decode);
+        }
+        Some(request)
+    }
+
+    fn refuse_all(&mut self, site: Site, error: &Error, out: &mut Vec<Action>) {
         for place in self.queue.clear(site) {
             self.forget_deadline(place.id);
             self.book.ended(place.id);
-            self.requests.remove(&place.id);
+            self.forget(place.id);
             out.push(Action::Refuse { id: place.id, error: error.clone() });
         }
     }
@@ -317,20 +404,23 @@ impl Sched {
 
     fn lane_ready(&mut self, id: LaneId, slots: u32) {
         let now = self.now;
-        let Some((_, entry)) = self.lanes.owner(id) else { return };
+        let Some((site, entry)) = self.lanes.owner(id) else { return };
         let Some(lane) = entry.lane.as_mut().filter(|lane| lane.stage == Stage::Loading) else { return };
         lane.stage = Stage::Ready { slots: slots.max(1) };
         lane.used = now;
         entry.wanted = None;
         entry.blocked = None;
+        self.keep(site);
+        self.news();
     }
 
     fn load_blocked(&mut self, id: LaneId, error: Error) {
         match self.stage(id) {
             Some(Stage::Loading) => self.lanes.block(id, error, self.now),
             Some(Stage::Stopping) => drop(self.lanes.remove(id)),
-            _ => {}
+            _ => return,
         }
+        self.news();
     }
 
     fn load_failed(&mut self, id: LaneId, error: &Error, out: &mut Vec<Action>) {
@@ -339,9 +429,11 @@ impl Sched {
             return;
         }
         let Some((site, _)) = self.lanes.remove(id) else { return };
+        self.known.in_use(site);
+        self.news();
         if stage == Some(Stage::Loading) {
-            self.lanes.entry(site).fault(error, self.now, &self.limits);
-            self.refuse_all(site, error, out);
+            self.lanes.entry(site).fault(site, error, self.now, &self.limits);
+            self.leave(site, error, out);
         }
     }
 
@@ -354,33 +446,42 @@ impl Sched {
         out: &mut Vec<Action>,
     ) {
         let Some((site, lane)) = self.lanes.remove(id) else { return };
+        self.known.in_use(site);
+        self.news();
+        let fault = !expected && lane.stage != Stage::Stopping;
+        if fault {
+            // Before its requests choose where to go.
+            self.lanes.entry(site).fault(site, error, self.now, &self.limits);
+        }
         for id in &lane.running {
-            let Some(mut request) = self.drop_running(*id) else { continue };
+            let Some(request) = self.requests.get_mut(id) else { continue };
+            if let Some(entry) = self.lanes.entries.get_mut(&request.plan.decode) {
+                entry.inbound.remove(id);
+            }
             if request.withdrawn || !retry.contains(id) {
+                self.drop_running(*id);
                 continue; // The service has ended it.
             }
             if self.closing {
+                self.drop_running(*id);
                 out.push(Action::Refuse { id: *id, error: shutting_down() });
             } else if request.place.retried {
+                self.drop_running(*id);
                 out.push(Action::Refuse { id: *id, error: error.clone() });
             } else {
+                self.queue.ended(request.site, &request.place);
                 request.place.retried = true;
                 request.lane = None;
-                self.deadlines.extend(request.deadline.map(|deadline| (deadline, *id)));
-                self.queue.put_back(site, request.place);
+                self.book.ended(*id);
                 self.book.waits(*id, false);
-                self.requests.insert(*id, request);
+                self.start_anew(*id, &[site], out);
             }
         }
-        if expected || lane.stage == Stage::Stopping {
-            return;
-        }
-        let now = self.now;
-        let entry = self.lanes.entry(site);
-        entry.fault(error, now, &self.limits);
-        if let Some(until) = entry.quarantine(now) {
-            let error = entry.refusal(until, now);
-            self.refuse_all(site, &error, out);
+        if let Some((entry, until)) =
+            self.lanes.get(site).filter(|_| fault).and_then(|entry| Some((entry, entry.quarantine(self.now)?)))
+        {
+            let error = entry.refusal(until, self.now);
+            self.leave(site, &error, out);
         }
     }
 
@@ -393,20 +494,23 @@ impl Sched {
         match &mut entry.lane {
             Some(lane) if lane.stage != Stage::Stopping => {
                 lane.used = wish.0;
+                entry.asked = true;
                 lane.drain = lane.drain.filter(|drain| !drain.asked);
             }
             _ => {
                 entry.wanted = entry.wanted.or(Some(wish));
+                entry.asked = true;
                 self.seq += 1;
                 entry.pardon();
             }
         }
     }
 
-    fn unload(&mut self, site: Site) {
+    pub(super) fn unload(&mut self, site: Site) {
         let drain = Drain { before: self.seq, asked: true };
         let entry = self.lanes.entry(site);
         entry.wanted = None;
+        entry.asked = false;
         if let Some(lane) = &mut entry.lane {
             // Who asks again does not put it off.
             lane.drain = lane.drain.filter(|drain| drain.asked).or(Some(drain));

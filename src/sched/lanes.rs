@@ -10,7 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{Limits, Site};
+use super::queue::Waiting;
+use super::{Limits, Site, GPU_FAULTS};
 use crate::clock::Time;
 use crate::error::{Code, Error};
 use crate::lane::{LaneId, RequestId};
@@ -82,12 +83,24 @@ pub(super) struct Entry {
     pub(super) quarantined: Option<Time>,
     /// Instead of the general limit.
     pub(super) idle_unload: Option<Option<Duration>>,
+    /// It is worth its watts for so long after its last use; `None`: as long as it may.
+    pub(super) keep: Option<Duration>,
+    /// Somebody wanted it loaded, and it was not used since: it is kept as long as it may.
+    pub(super) asked: bool,
+    /// Requests that run elsewhere and will go on here.
+    pub(super) inbound: BTreeMap<RequestId, Waiting>,
 }
 
 impl Entry {
+    /// How long its lane may be idle by the configuration.
+    pub(super) fn configured(&self, limits: &Limits) -> Option<Duration> {
+        self.idle_unload.unwrap_or(limits.idle_unload)
+    }
+
     /// How long its lane may be idle.
     pub(super) fn idle_limit(&self, limits: &Limits) -> Option<Duration> {
-        self.idle_unload.unwrap_or(limits.idle_unload)
+        let keep = self.keep.filter(|_| !self.asked);
+        self.configured(limits).into_iter().chain(keep).min()
     }
 
     /// The end of the quarantine it is in.
@@ -101,9 +114,9 @@ impl Entry {
     }
 
     /// Its lane failed: wait before the next, longer each time, and after too many leave it alone.
-    pub(super) fn fault(&mut self, error: &Error, now: Time, limits: &Limits) {
+    pub(super) fn fault(&mut self, site: Site, error: &Error, now: Time, limits: &Limits) {
         let doubled = |first: Duration, times: u32| first.saturating_mul(1u32.checked_shl(times).unwrap_or(u32::MAX));
-        let allowed = limits.faults_to_quarantine.max(1);
+        let allowed = if site.device.is_cpu() { limits.faults_to_quarantine.max(1) } else { GPU_FAULTS };
         self.not_before = now + doubled(limits.backoff_first, self.faults).min(limits.backoff_max);
         self.faults = self.faults.saturating_add(1);
         self.last_fault = Some(error.message.clone());

@@ -13,12 +13,18 @@
 //! power cap; `coordinator` books events, `settle` decides.
 
 mod budget;
+mod choose;
 mod coordinator;
+mod cost;
+mod hold;
+mod known;
 mod lanes;
+mod length;
 #[cfg(any(test, fuzzing))]
 pub mod model;
 mod pace;
 mod plan;
+mod planning;
 mod power;
 mod profile;
 mod purse;
@@ -33,7 +39,7 @@ pub use coordinator::{LaneState, Sched};
 pub use pace::{PowerState, Progress, Work, FLOOR};
 pub use plan::{Choice, Forecast, Plan, Reason};
 pub use power::{Budgets, Policy, Power, Supply};
-pub use profile::{Cost, Measured, PhaseMeasured, Profile};
+pub use profile::{Cost, Measured, News, PhaseMeasured, Profile};
 pub use site::{Backend, DeviceId, Site, VariantId};
 
 use std::time::Duration;
@@ -210,8 +216,10 @@ pub enum Event {
         /// What is known.
         profile: Box<Profile>,
     },
-    /// What a request took on a lane, once it has ended or was handed over.
+    /// What a request took on a lane, once it has ended or was handed over. It may have ended before.
     Measured {
+        /// Which.
+        id: RequestId,
         /// Where.
         site: Site,
         /// What.
@@ -355,6 +363,9 @@ pub enum Action {
     },
 }
 
+/// Faults in a row after which a GPU is left alone: there is the CPU to go on with.
+pub const GPU_FAULTS: u32 = 3;
+
 /// What bounds the queue and the lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -370,8 +381,8 @@ pub struct Limits {
     pub backoff_first: Duration,
     /// The longest such wait.
     pub backoff_max: Duration,
-    /// After this many faults in a row with no finished request between, the variant is refused (`quarantined`) for
-    /// `quarantine`.
+    /// After this many faults in a row with no finished request between, the CPU takes no request of the variant for
+    /// `quarantine`; a GPU after [`GPU_FAULTS`]. Who has nowhere else to go is refused (`quarantined`).
     pub faults_to_quarantine: u32,
     /// How long a quarantine lasts.
     pub quarantine: Duration,
@@ -379,6 +390,9 @@ pub struct Limits {
     pub threads: u32,
     /// Share of the time in which a lane may compute, in thousandths. 1 to 1000.
     pub duty: u32,
+    /// Share of all joules that trying lanes may take beyond what the best plans would, in thousandths. 0: no lane is
+    /// tried that is not thought to be the best.
+    pub explore: u32,
 }
 
 impl Default for Limits {
@@ -394,6 +408,7 @@ impl Default for Limits {
             quarantine: Duration::from_secs(60),
             threads: 0,
             duty: 1000,
+            explore: 50,
         }
     }
 }

@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{
-    Action, Arrival, Budgets, Class, ClientId, ClientLimits, Event, LaneState, Limits, Power, Progress, PurseId, Sched,
-    Site, VariantId, Work,
+    Action, Arrival, Backend, Budgets, Candidate, Class, ClientId, ClientLimits, Cost, DeviceId, Event, LaneState,
+    Limits, Measured, PhaseMeasured, Plan, Policy, Power, Profile, Progress, PurseId, Sched, Site, VariantId, Work,
 };
 use crate::clock::Time;
 use crate::error::{Code, Error};
@@ -56,6 +56,7 @@ impl Input<'_> {
             quarantine: Duration::from_secs([0, 60][self.below(2)]),
             threads: [0, 1, 2, 256][self.below(4)],
             duty: [1000, 1, 0, u32::MAX][self.below(4)],
+            explore: [50, 0, 1000][self.below(3)],
         }
     }
 }
@@ -86,11 +87,56 @@ impl Input<'_> {
     }
 }
 
+impl Input<'_> {
+    fn site(&mut self) -> Site {
+        Site { variant: VariantId(self.below(4) as u32), device: DeviceId(self.below(3) as u8) }
+    }
+
+    fn phase(&mut self) -> PhaseMeasured {
+        PhaseMeasured {
+            tokens: [0, 1, 40, 1_000, u32::MAX][self.below(5)],
+            context: [0, 100, u32::MAX][self.below(3)],
+            batch: [1.0, 2.5, f32::NAN][self.below(3)],
+            time: Duration::from_millis([0, 3, 900, 70_000, u64::MAX][self.below(5)]),
+            energy: Microjoules([0, 1_000, 900_000, 80_000_000, u64::MAX][self.below(5)]),
+        }
+    }
+
+    fn measured(&mut self) -> Measured {
+        let [prefill, decode] = [self.phase(), self.phase()];
+        let threads = self.below(3) as u32;
+        Measured { threads, prefill, decode, metered: self.one_in(2), ended: self.one_in(2) }
+    }
+
+    fn cost(&mut self) -> Cost {
+        let amount = [0.0, 0.5, 30.0, f64::NAN, -1.0, 1e300];
+        Cost { seconds: amount[self.below(6)], joules: amount[self.below(6)] }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Waiting,
-    Running { lane: LaneId, expired: bool, withdrawn: bool },
+    /// Its prompt is computed, and its state is on the way to another lane.
+    Carried,
+    Running {
+        lane: LaneId,
+        expired: bool,
+        withdrawn: bool,
+        export: bool,
+    },
     Ended,
+}
+
+impl State {
+    fn waits(self) -> bool {
+        matches!(self, State::Waiting | State::Carried)
+    }
+
+    /// It has started, as far as budgets go.
+    fn spends(self) -> bool {
+        matches!(self, State::Running { .. } | State::Carried)
+    }
 }
 
 #[derive(Debug)]
@@ -107,6 +153,7 @@ struct Known {
     /// What it used beyond what it was allowed, in all.
     over: u64,
     settled: bool,
+    plan: Option<Plan>,
 }
 
 #[derive(Debug)]
@@ -125,6 +172,8 @@ struct World {
     requests: BTreeMap<RequestId, Known>,
     lanes: BTreeMap<LaneId, ModelLane>,
     used_ids: BTreeSet<LaneId>,
+    /// Sites of which it was said whether a lane can be there.
+    usable: BTreeMap<Site, bool>,
     closing: bool,
     log: Vec<Action>,
     signals: Signals,
@@ -150,6 +199,7 @@ impl World {
             requests: BTreeMap::new(),
             lanes: BTreeMap::new(),
             used_ids: BTreeSet::new(),
+            usable: BTreeMap::new(),
             closing: false,
             log: Vec::new(),
             signals: Signals::default(),
@@ -159,7 +209,7 @@ impl World {
     }
 
     fn operate(&mut self, input: &mut Input) {
-        match input.below(22) {
+        match input.below(28) {
             16..=18 => self.spend(input),
             19 => {
                 if let Some(id) = pick(self.running(), input) {
@@ -174,6 +224,36 @@ impl World {
                 }
             }
             21 => self.configure(input),
+            22 | 23 => {
+                if let Some(id) =
+                    pick(self.in_state(|state| matches!(state, State::Running { export: true, .. })), input)
+                {
+                    self.export(id, input.below(3) as u64);
+                }
+            }
+            24 | 25 => {
+                let ids = self.requests.keys().copied().chain([RequestId(1 << 40)]).collect();
+                let Some(id) = pick(ids, input) else { return };
+                let (site, measured) = (input.site(), input.measured());
+                self.tell(Event::Measured { id, site, measured });
+            }
+            26 => {
+                let (site, cost) = (input.site(), input.cost());
+                self.tell(Event::Woke { site, cost });
+                let mut profile = Profile::default();
+                for _ in 0..input.below(4) {
+                    profile.learn(&input.measured());
+                }
+                profile.woke(input.cost());
+                profile.held(input.cost().joules);
+                self.tell(Event::Profile { site, profile: Box::new(profile) });
+            }
+            27 => {
+                let site = input.site();
+                let usable = !input.one_in(4);
+                self.usable.insert(site, usable);
+                self.tell(Event::Site { site, usable });
+            }
             0..=3 => self.arrive(input),
             4 | 5 => {
                 if let Some(id) = pick(self.running(), input) {
@@ -205,9 +285,8 @@ impl World {
                 }
             }
             14 => {
-                let variant = VariantId(input.below(4) as u32);
                 let load = input.one_in(2);
-                let site = Site::cpu(variant);
+                let site = input.site();
                 self.tell(if load { Event::Load(site) } else { Event::Unload(site) });
             }
             _ => self.disturb(input),
@@ -216,15 +295,29 @@ impl World {
 
     fn arrive(&mut self, input: &mut Input) {
         let id = RequestId(self.requests.len() as u64);
-        let arrival = Arrival {
-            class: [Class::Interactive, Class::Standard, Class::Background][input.below(3)],
-            tokens: [0, 1, 100, u32::MAX][input.below(4)],
-            deadline: [None, None, Some(0), Some(4_000)][input.below(4)].map(|ms| self.now + Duration::from_millis(ms)),
-            client: ClientId(input.below(3) as u32),
-            predicted: Microjoules([0, 100_000, 2_000_000, u64::MAX][input.below(4)]),
-            max_joules: [None, None, Some(0), Some(1_000_000)][input.below(4)].map(Microjoules),
-            ..Arrival::new(id, Tenant(input.below(3) as u32), VariantId(input.below(4) as u32))
+        let variant = VariantId(input.below(4) as u32);
+        let mut arrival = Arrival::new(id, Tenant(input.below(3) as u32), variant);
+        if input.one_in(3) {
+            let other = VariantId(input.below(4) as u32);
+            arrival.variants.push(Candidate { variant: other, lesser: input.one_in(2) });
+        }
+        let in_a_while = |input: &mut Input| {
+            [None, None, Some(0), Some(4_000)][input.below(4)].map(|ms| self.now + Duration::from_millis(ms))
         };
+        arrival.class = [Class::Interactive, Class::Standard, Class::Background][input.below(3)];
+        arrival.tokens = [0, 1, 100, u32::MAX][input.below(4)];
+        arrival.prompt = [0, 1, 100, u32::MAX][input.below(4)];
+        arrival.max_answer = [0, 1, 100, u32::MAX][input.below(4)];
+        arrival.deadline = in_a_while(input);
+        arrival.first_token = in_a_while(input);
+        arrival.client = ClientId(input.below(3) as u32);
+        arrival.predicted = Microjoules([0, 100_000, 2_000_000, u64::MAX][input.below(4)]);
+        arrival.max_joules = [None, None, Some(0), Some(1_000_000)][input.below(4)].map(Microjoules);
+        arrival.backend = [None, None, None, Some(Backend::Cpu), Some(Backend::Gpu)][input.below(5)];
+        arrival.policy =
+            [None, Some(Policy::MinEnergy), Some(Policy::Balanced), Some(Policy::MaxThroughput)][input.below(4)];
+        arrival.degrade = input.one_in(2);
+        arrival.cached = vec![(input.site(), input.below(200) as u32)];
         let known = Known {
             arrival: arrival.clone(),
             state: State::Waiting,
@@ -234,6 +327,7 @@ impl World {
             spent: 0,
             over: 0,
             settled: false,
+            plan: None,
         };
         self.requests.insert(id, known);
         self.tell(Event::Arrived(arrival));
@@ -261,7 +355,7 @@ impl World {
         let Some(id) = pick(self.in_state(|_| true), input) else { return };
         self.tell(Event::Tick);
         let known = self.requests.get_mut(&id).expect("a known request");
-        let runs = matches!(known.state, State::Running { .. });
+        let runs = known.state.spends();
         // A debt of centuries would be beyond the clock.
         let allowed = known.allowed.filter(|_| runs);
         let open = allowed.map_or(10_000_000, |allowed| allowed.saturating_sub(known.spent));
@@ -290,6 +384,14 @@ impl World {
                 "{id:?}: {was} becomes {purse:?} by {more} - {less}"
             );
         }
+    }
+
+    /// Its prompt is computed, and its state is out of the lane.
+    fn export(&mut self, id: RequestId, ms: u64) {
+        let known = self.requests.get_mut(&id).expect("a running request");
+        let withdrawn = matches!(known.state, State::Running { withdrawn: true, .. });
+        known.state = if withdrawn { State::Ended } else { State::Carried };
+        self.tell(Event::Exported { id, bytes: 1 << 20, time: Duration::from_millis(ms) });
     }
 
     /// It is ended by its allowance, before its first token.
@@ -374,7 +476,13 @@ impl World {
         let nowhere = LaneId(1 << 40);
         match input.below(14) {
             0 => self.tell(Event::Cancelled(nobody)),
-            1 => self.tell(Event::Finished(nobody)),
+            1 => {
+                self.tell(Event::Finished(nobody));
+                // Who does not leave its lane is not handed over.
+                let stays = |state| !matches!(state, State::Running { export: true, .. });
+                let id = pick(self.in_state(stays), input).unwrap_or(nobody);
+                self.tell(Event::Exported { id, bytes: u64::MAX, time: Duration::MAX });
+            }
             2 => self.tell(Event::LaneReady { lane: nowhere, slots: 1 }),
             3 => self.tell(Event::LoadBlocked { lane: nowhere, error: error(Code::InsufficientMemory) }),
             4 => self.tell(Event::LoadFailed { lane: nowhere, error: error(Code::ModelLoadFailed) }),
@@ -470,12 +578,33 @@ impl World {
                     assert!(!lane.stopping, "{id:?} is let go twice");
                     lane.stopping = true;
                 }
-                Action::Start { id, lane: on, .. } => {
+                Action::Planned { id, choice } => {
+                    let known = self.requests.get_mut(id).expect("a request that arrived");
+                    assert_eq!(known.state, State::Waiting, "{id:?} is planned");
+                    let plan = choice.plan;
+                    assert_eq!(plan.prefill.variant, plan.decode.variant);
+                    let allowed = known.arrival.variants.iter().any(|c| c.variant == plan.variant());
+                    assert!(allowed, "{id:?} runs another variant: {plan:?}");
+                    for site in [plan.prefill, plan.decode] {
+                        let usable = self.usable.get(&site).copied().unwrap_or(site.device.is_cpu());
+                        assert!(usable, "{id:?} is planned where no lane can be: {plan:?}");
+                        assert!(known.arrival.backend.is_none_or(|backend| backend.allows(site.device)));
+                    }
+                    known.plan = Some(plan);
+                }
+                Action::Start { id, lane: on, export } => {
                     let lane = &self.lanes[on];
                     assert!(!lane.stopping, "{id:?} starts on a stopping lane");
                     assert!(self.running_on(*on).len() < lane.slots.expect("a ready lane"), "{on:?} has no free slot");
-                    assert_eq!(self.requests[id].arrival.variant(), lane.site.variant);
-                    self.change(*id, State::Running { lane: *on, expired: false, withdrawn: false });
+                    let known = &self.requests[id];
+                    let plan = known.plan.expect("what starts was planned");
+                    let carried = known.state == State::Carried;
+                    assert!(known.arrival.backend.is_none_or(|backend| backend.allows(lane.site.device)));
+                    assert_eq!(plan.variant(), lane.site.variant);
+                    assert!(carried || plan.prefill == lane.site, "{id:?} starts elsewhere: {plan:?}");
+                    assert_eq!(*export, plan.is_split() && !carried);
+                    let (export, lane) = (*export, *on);
+                    self.change(*id, State::Running { lane, expired: false, withdrawn: false, export });
                 }
                 Action::Refuse { id, error } => {
                     let lost = self.requests[id].lost;
@@ -490,11 +619,8 @@ impl World {
                     let known = self.requests.get_mut(id).expect("a known request");
                     let starts =
                         actions.iter().any(|action| matches!(action, Action::Start { id: other, .. } if other == id));
-                    assert!(starts || matches!(known.state, State::Running { .. }), "{id:?} does not run");
+                    assert!(starts || known.state.spends(), "{id:?} does not run");
                     known.allowed = Some(energy.0).filter(|energy| *energy < u64::MAX);
-                }
-                Action::Planned { id, .. } => {
-                    assert_eq!(self.requests[id].state, State::Waiting, "{id:?} was planned and does not wait");
                 }
                 Action::Pace { lane, pace } => {
                     assert!(!self.running_on(*lane).is_empty(), "{lane:?} is paced without work");
@@ -518,19 +644,19 @@ impl World {
     }
 
     fn check_state(&self) {
-        let waiting = self.in_state(|state| state == State::Waiting);
+        let waiting = self.in_state(State::waits);
         assert_eq!(self.sched.queued(), waiting.len(), "requests waiting");
         assert_eq!(self.sched.running(), self.running().len(), "requests running");
         assert!(self.sched.next_timeout().is_none_or(|due| due > self.now), "a timeout in the past");
         for known in self.requests.values() {
             assert!(known.lost <= 2, "a request is tried more than twice");
-            assert_eq!(self.sched.position(known.arrival.id).is_some(), known.state == State::Waiting);
+            assert_eq!(self.sched.position(known.arrival.id).is_some(), known.state.waits());
             assert!(
-                known.state != State::Waiting || known.arrival.deadline.is_none_or(|deadline| deadline > self.now),
+                !known.state.waits() || known.arrival.deadline.is_none_or(|deadline| deadline > self.now),
                 "a request waits past its deadline"
             );
         }
-        for site in (0..4).map(VariantId).map(Site::cpu) {
+        for site in (0..12).map(|i| Site { variant: VariantId(i / 3), device: DeviceId((i % 3) as u8) }) {
             let lane = self.lanes.values().find(|lane| lane.site == site);
             let expected = lane.map_or(LaneState::Unloaded, |lane| match lane {
                 ModelLane { stopping: true, .. } => LaneState::Stopping,
@@ -540,7 +666,8 @@ impl World {
             let state = self.sched.lane_state(site);
             let resting = lane.is_none() && matches!(state, LaneState::Quarantined { until } if until > self.now);
             assert!(state == expected || resting, "{site:?} is {state:?}, should be {expected:?}");
-            assert!(!resting || waiting.iter().all(|id| self.requests[id].arrival.variant() != site.variant));
+            let usable = self.usable.get(&site).copied().unwrap_or(site.device.is_cpu());
+            assert!((usable && !resting) || waiting.iter().all(|id| self.sched.requests[id].site != site));
         }
         self.check_budgets();
         // Nothing waits for an event that will not come.
@@ -560,7 +687,7 @@ impl World {
                 PurseId::Client(client) => known.arrival.client == client,
                 _ => true,
             };
-            let running = self.requests.values().filter(|known| matches!(known.state, State::Running { .. }));
+            let running = self.requests.values().filter(|known| known.state.spends());
             let mut open: u64 = 0;
             for known in running.filter(drawn) {
                 let allowed = known.allowed.expect("what runs on a purse is told how far it may go");
@@ -579,7 +706,7 @@ impl World {
 
     fn change(&mut self, id: RequestId, to: State) {
         let known = self.requests.get_mut(&id).expect("a request that arrived");
-        assert_eq!(known.state, State::Waiting, "{id:?} becomes {to:?}");
+        assert!(known.state.waits(), "{id:?} becomes {to:?}");
         known.state = to;
     }
 
@@ -607,7 +734,10 @@ impl World {
                 }
             } else if let Some(id) = self.running().pop() {
                 self.now = self.now + Duration::from_millis(100);
-                self.finish(id);
+                match self.requests[&id].state {
+                    State::Running { export: true, .. } => self.export(id, 1),
+                    _ => self.finish(id),
+                }
             } else if let Some(due) = self.sched.next_timeout() {
                 self.now = due;
                 self.tell(Event::Tick);

@@ -107,6 +107,8 @@ struct Lane {
     site: Site,
     busy: bool,
     threads: u32,
+    /// Threads for prompts, where they are known to be others, and that nothing is to be tried.
+    prompt_threads: Option<u32>,
     sent: Pace,
     /// Told since the last sample of power.
     told: Progress,
@@ -122,7 +124,11 @@ struct Lane {
 
 impl Lane {
     fn key(&self, phase: Phase) -> Key {
-        Key { site: self.site, threads: self.threads, phase }
+        let threads = match phase {
+            Phase::Prefill => self.prompt_threads.unwrap_or(self.threads),
+            Phase::Decode => self.threads,
+        };
+        Key { site: self.site, threads, phase }
     }
 
     /// Seconds from a step to the next, a pause between them.
@@ -234,6 +240,11 @@ impl Pacer {
             base: self.draw.base().map(Microwatts::from_f64),
             unreachable: self.unreachable,
         }
+    }
+
+    /// The threads that this lane works with; `None` where that is as many as it has, or nothing is known of it.
+    pub(super) fn threads(&self, lane: LaneId) -> Option<u32> {
+        self.lanes.get(&lane).map(|lane| lane.threads).filter(|threads| *threads < u32::MAX)
     }
 
     pub(super) fn progress(&mut self, lane: LaneId, done: &Progress) {
@@ -353,11 +364,11 @@ impl Pacer {
 
 /// What lanes are told.
 impl Pacer {
-    /// Says to each lane with work how to work, where that changed. `lanes`: those that take requests, and whether they
-    /// have one.
+    /// Says to each lane with work how to work, where that changed. `lanes`: those that take requests, whether they have
+    /// one, and the threads for prompts and for answers where those are known that are best.
     pub(super) fn settle(
         &mut self,
-        lanes: impl Iterator<Item = (LaneId, Site, bool)>,
+        lanes: impl Iterator<Item = (LaneId, Site, bool, Option<(u32, u32)>)>,
         now: Time,
         out: &mut Vec<Action>,
     ) {
@@ -366,7 +377,8 @@ impl Pacer {
         for id in self.lanes.iter().filter(|(_, lane)| lane.busy).map(|(id, _)| *id).collect::<Vec<_>>() {
             let chunk = self.chunk(id);
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            let pace = Pace { threads: lane.threads, duty, chunk };
+            let prompt_threads = lane.prompt_threads.unwrap_or(lane.threads);
+            let pace = Pace { threads: lane.threads, prompt_threads, duty, chunk };
             // Small changes of the duty are not worth a message; their sum is.
             let near = pace.duty.abs_diff(lane.sent.duty) <= (lane.sent.duty / 64).max(2) && pace.duty < self.duty;
             if pace != lane.sent && !(near && Pace { duty: lane.sent.duty, ..pace } == lane.sent) {
@@ -377,18 +389,20 @@ impl Pacer {
     }
 
     /// Notes who comes, goes, begins and ends.
-    fn meet(&mut self, lanes: impl Iterator<Item = (LaneId, Site, bool)>, now: Time) {
-        let lanes: BTreeMap<LaneId, (Site, bool)> = lanes.map(|(id, site, busy)| (id, (site, busy))).collect();
+    fn meet(&mut self, lanes: impl Iterator<Item = (LaneId, Site, bool, Option<(u32, u32)>)>, now: Time) {
+        let lanes: BTreeMap<LaneId, (Site, bool, Option<(u32, u32)>)> =
+            lanes.map(|(id, site, busy, best)| (id, (site, busy, best))).collect();
         let idle = self.lanes.values().all(|lane| !lane.busy);
         let mut changed = self.lanes.iter().any(|(id, lane)| lane.busy && !lanes.contains_key(id));
         self.lanes.retain(|id, _| lanes.contains_key(id));
         let most = self.most();
-        for (id, (site, busy)) in lanes {
+        for (id, (site, busy, best)) in lanes {
             let lane = self.lanes.entry(id).or_insert_with(|| Lane {
                 site,
                 busy: false,
                 threads: most,
-                sent: Pace { threads: most, duty: 1000, chunk: ANY_CHUNK },
+                prompt_threads: None,
+                sent: Pace { threads: most, prompt_threads: most, duty: 1000, chunk: ANY_CHUNK },
                 told: Progress::default(),
                 prompts: 1.0,
                 usual_prompts: 0.0,
@@ -396,6 +410,13 @@ impl Pacer {
                 step: 0.0,
                 longest: 0.0,
             });
+            let best = best.map(|(prompts, answers)| (prompts.min(most), answers.min(most)));
+            let threads = best.map_or(lane.threads, |(_, answers)| answers);
+            if busy && (threads, best.map(|(prompts, _)| prompts)) != (lane.threads, lane.prompt_threads) {
+                lane.threads = threads;
+                lane.prompt_threads = best.map(|(prompts, _)| prompts);
+                changed = true;
+            }
             if lane.busy != busy {
                 lane.busy = busy;
                 changed = true;

@@ -120,6 +120,9 @@ pub struct Choice {
     pub policy: Policy,
     /// Tokens of answer that were reckoned with.
     pub answer: u32,
+    /// The answer may have so many tokens at most, which is fewer than it may have by what was asked for: more would
+    /// break a constraint, and the request allows that.
+    pub limit: Option<u32>,
     /// The answer is shorter, or the variant a lesser one, than was asked for; the request allows that.
     pub degraded: bool,
     /// The next best, where there was one.

@@ -1,8 +1,8 @@
 //! The waiting line: which request of a site is next.
 //!
 //! It knows nothing of lanes or time limits; the coordinator asks for the next request when a slot is free. Order:
-//! effective class (ageing lifts what has waited), then requests that lost their lane, then tenants that run
-//! nothing, then start-time fair queueing by tokens between tenants, then first come, first served.
+//! effective class (ageing lifts what has waited), then requests that carry their state from another lane, then those
+//! that lost their lane, then tenants that run nothing, then start-time fair queueing by tokens between tenants, then first come, first served.
 //!
 //! What always holds: within one (site, class, tenant, client) the oldest request stands first, so that only the
 //! heads need to be compared: finding the next request costs one look at each tenant that waits for the site. Who
@@ -28,6 +28,12 @@ pub(super) struct Waiting {
     pub(super) seq: u64,
     /// It lost its lane once.
     pub(super) retried: bool,
+    /// Its prompt is computed, and it carries its state from lane to lane.
+    pub(super) carries: bool,
+    /// How long it is thought to keep a slot.
+    pub(super) work: Duration,
+    /// The state of the world that its plan knows of.
+    pub(super) planned: u64,
 }
 
 /// Who counts as more urgent than it is, at one point of time: who arrived by `once` by a class, by `twice` by two.
@@ -97,6 +103,8 @@ struct Lines {
     clock: u64,
     waiting: usize,
     running: usize,
+    /// What waits is thought to take so long, by class.
+    work: [Duration; 3],
 }
 
 /// The waiting line of all sites.
@@ -141,6 +149,7 @@ impl Queue {
         let line = &mut lines.tenants.entry(request.owner()).or_default().lines[request.class as usize];
         line.insert(line.partition_point(|other| other.seq < request.seq), request);
         lines.waiting += 1;
+        lines.work[request.class as usize] += request.work;
         self.len += 1;
         *self.per_tenant.entry(request.tenant).or_default() += 1;
     }
@@ -157,7 +166,8 @@ impl Queue {
         for share in self.sites.get(&site)?.tenants.values() {
             for head in share.heads() {
                 let class = lifts.of(head);
-                let coarse = (class as u8) << 2 | u8::from(!head.retried) << 1 | u8::from(share.running > 0);
+                let kept = u8::from(!head.carries) << 2 | u8::from(!head.retried) << 1 | u8::from(share.running > 0);
+                let coarse = (class as u8) << 3 | kept;
                 let rank = (coarse, share.tag, head.seq);
                 if best.is_none_or(|(least, _)| rank < least) && allow(class, head) {
                     best = Some((rank, head));
@@ -218,6 +228,26 @@ impl Queue {
         all
     }
 
+    /// How long that is thought to take which waits here with this class or a more urgent one.
+    pub(super) fn work(&self, site: Site, class: Class) -> Duration {
+        let work = self.sites.get(&site).map_or([Duration::ZERO; 3], |lines| lines.work);
+        work.iter().take(class as usize + 1).sum()
+    }
+
+    /// How many wait here.
+    pub(super) fn waiting_at(&self, site: Site) -> usize {
+        self.sites.get(&site).map_or(0, |lines| lines.waiting)
+    }
+
+    /// Plans of the heads here were looked at in this state of the world.
+    pub(super) fn planned(&mut self, site: Site, request: &Waiting, news: u64) {
+        let share = self.sites.get_mut(&site).and_then(|lines| lines.tenants.get_mut(&request.owner()));
+        let head = share.and_then(|share| share.lines[request.class as usize].front_mut());
+        if let Some(head) = head.filter(|head| head.id == request.id) {
+            head.planned = news;
+        }
+    }
+
     /// The sites that somebody waits for.
     pub(super) fn sites(&self) -> Vec<Site> {
         self.sites.iter().filter(|(_, lines)| lines.waiting > 0).map(|(site, _)| *site).collect()
@@ -239,7 +269,9 @@ impl Queue {
         let Some(share) = lines.tenants.get_mut(&request.owner()) else { return };
         let line = &mut share.lines[request.class as usize];
         let Ok(at) = line.binary_search_by_key(&request.seq, |other| other.seq) else { return };
-        line.remove(at);
+        let Some(out) = line.remove(at) else { return };
+        let work = &mut lines.work[request.class as usize];
+        *work = work.saturating_sub(out.work);
         lines.waiting -= 1;
         self.len -= 1;
         if let Some(count) = self.per_tenant.get_mut(&request.tenant) {

@@ -15,14 +15,16 @@ use super::coordinator::Sched;
 use super::lanes::{Drain, Lane, Stage};
 use super::pace::Bounds;
 use super::queue::{Lifts, Waiting};
-use super::{Action, Class, Limits, Site};
+use super::{Action, Class, Limits, Policy, Site};
 use crate::error::{Code, Error};
+use crate::lane::{LaneId, RequestId};
 
 /// What follows from the state as it is.
 impl Sched {
     pub(super) fn settle(&mut self, out: &mut Vec<Action>) {
         self.expire(out);
         self.turn_away(out);
+        self.replan(out);
         self.forget_needless_blocks();
         self.start(out);
         // Others may have come to the head of their lines.
@@ -35,10 +37,24 @@ impl Sched {
         let first = out.iter().position(|action| matches!(action, Action::Start { .. })).unwrap_or(out.len());
         out.splice(first..first, allowed);
         let ready = self.lanes.iter().filter(|(_, lane)| matches!(lane.stage, Stage::Ready { .. }));
-        let work = ready.map(|(site, lane)| (lane.id, site, !lane.running.is_empty()));
+        let work = ready.map(|(site, lane)| (lane.id, site, !lane.running.is_empty(), self.preferred(site, lane)));
         let Limits { threads, duty, .. } = self.limits;
         self.pacer.bound(&Bounds { cap: self.effective_cap(), policy: self.policy(), threads, duty });
         self.pacer.settle(work, self.now, out);
+    }
+
+    /// The numbers of threads that the plans of those that run in this lane count on: of each the largest. `None` where
+    /// the pacer finds them.
+    fn preferred(&self, site: Site, lane: &Lane) -> Option<(u32, u32)> {
+        if self.effective_cap().is_some() || self.policy() == Policy::MaxThroughput {
+            return None;
+        }
+        if !site.device.is_cpu() {
+            return Some((u32::MAX, u32::MAX));
+        }
+        self.known.measured(site).filter(|profile| profile.has_choice())?;
+        let running = lane.running.iter().filter_map(|id| self.requests.get(id)).map(|request| request.threads);
+        running.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))
     }
 
     fn expire(&mut self, out: &mut Vec<Action>) {
@@ -101,14 +117,29 @@ impl Sched {
                 }
                 lane.running.insert(place.id);
                 lane.used = self.now;
+                let lane = lane.id;
+                self.lanes.entry(site).asked = false;
                 self.queue.take(site, &place);
-                if let Some(request) = self.requests.get_mut(&place.id) {
-                    request.lane = Some(lane.id);
-                }
+                let export = self.set_off(place.id, lane);
                 self.book.started(place.id);
-                out.push(Action::Start { id: place.id, lane: lane.id, export: false });
+                out.push(Action::Start { id: place.id, lane, export });
             }
         }
+    }
+
+    /// A request starts on this lane. Says whether it goes on elsewhere once its prompt is computed.
+    fn set_off(&mut self, id: RequestId, lane: LaneId) -> bool {
+        let Some(request) = self.requests.get_mut(&id) else { return false };
+        request.lane = Some(lane);
+        request.until = self.now + request.takes;
+        if !request.place.carries {
+            self.known.starts(&request.arrival, request.instead);
+        }
+        let export = request.plan.is_split() && !request.place.carries;
+        if export {
+            self.lanes.entry(request.plan.decode).inbound.insert(id, request.place);
+        }
+        export
     }
 
     fn let_go(&mut self, out: &mut Vec<Action>) {
@@ -124,10 +155,11 @@ impl Sched {
             return false;
         }
         let drained = lane.drain.is_some_and(|drain| drain.asked || pressing.is_some())
-            && self.next(site, lane, pressing).is_none();
+            && self.next(site, lane, pressing).is_none()
+            && !self.is_expected(site, lane.drain);
         let limit = self.lanes.get(site).and_then(|entry| entry.idle_limit(&self.limits));
         let unused = limit.is_some_and(|limit| lane.used + limit <= self.now);
-        self.closing || drained || (unused && lane.is_idle() && !self.is_eager(site))
+        self.closing || drained || (unused && lane.is_idle() && !self.is_awaited(site))
     }
 
     /// Brings lanes up, for the most urgent sites first.
@@ -151,19 +183,26 @@ impl Sched {
         }
     }
 
+    /// Memory comes free without anybody having to wait for a busy lane.
+    pub(super) fn room_comes(&self) -> bool {
+        let goes =
+            |site: Site, lane: &Lane| lane.stage == Stage::Stopping || (lane.is_idle() && !self.is_awaited(site));
+        self.lanes.iter().any(|(site, lane)| goes(site, lane))
+    }
+
     /// One step towards memory for a blocked site, unless one is being made.
     fn make_room(&mut self, site: Site, out: &mut Vec<Action>) {
         if self.lanes.iter().any(|(_, lane)| lane.stage == Stage::Stopping) {
             return;
         }
-        let idle = self.lanes.iter().filter(|(other, lane)| lane.is_idle() && !self.is_eager(*other));
+        let idle = self.lanes.iter().filter(|(other, lane)| lane.is_idle() && !self.is_awaited(*other));
         if let Some((other, _)) = idle.min_by_key(|(_, lane)| (lane.used, lane.id)) {
             self.stop(other, out);
         } else if self.lanes.iter().next().is_none() {
             let blocked = self.lanes.entry(site).blocked.take();
             self.lanes.entry(site).wanted = None;
             if let Some(blocked) = blocked {
-                self.refuse_all(site, &blocked.error, out);
+                self.leave(site, &blocked.error, out);
             }
         } else if self.lanes.iter().all(|(_, lane)| lane.drain.is_none()) {
             // The lane with the least urgent work, then the one that will be idle soonest.
@@ -223,9 +262,20 @@ impl Sched {
         self.queue.heads(site).any(|head| self.is_open(head))
     }
 
+    /// Whether a request waits for this site, or comes from another lane to go on here.
+    pub(super) fn is_awaited(&self, site: Site) -> bool {
+        self.is_eager(site) || self.lanes.get(site).is_some_and(|entry| !entry.inbound.is_empty())
+    }
+
+    /// Whether a request comes from another lane that this one still serves before it goes.
+    fn is_expected(&self, site: Site, drain: Option<Drain>) -> bool {
+        let before = drain.map_or(u64::MAX, |drain| drain.before);
+        self.lanes.get(site).is_some_and(|entry| entry.inbound.values().any(|place| place.seq < before))
+    }
+
     /// Whether somebody waits for this site: a request that its budget lets start, or who asked for it to be loaded.
     pub fn is_needed(&self, site: Site) -> bool {
-        self.is_eager(site) || self.lanes.get(site).is_some_and(|entry| entry.wanted.is_some())
+        self.is_awaited(site) || self.lanes.get(site).is_some_and(|entry| entry.wanted.is_some())
     }
 
     /// The best class that wants this site, and how long ago it began to. Somebody who wants it loaded counts as a
@@ -233,7 +283,11 @@ impl Sched {
     fn urgency(&self, site: Site) -> Option<(Class, u64)> {
         let wanted = self.lanes.get(site).and_then(|entry| entry.wanted);
         let wish = wanted.map(|(since, seq)| (self.lifts().class(Class::Standard, since), seq));
-        self.queue.urgency(site, self.lifts(), |place| self.is_open(place)).into_iter().chain(wish).min()
+        let lifts = self.lifts();
+        let inbound = self.lanes.get(site).into_iter().flat_map(|entry| entry.inbound.values());
+        let inbound = inbound.map(|place| (lifts.class(place.class, place.arrived), place.seq));
+        let waiting = self.queue.urgency(site, lifts, |place| self.is_open(place));
+        waiting.into_iter().chain(wish).chain(inbound).min()
     }
 
     pub(super) fn lifts(&self) -> Lifts {

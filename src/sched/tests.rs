@@ -40,6 +40,7 @@ impl Rig {
 
     fn tell(&mut self, event: Event) -> &[Action] {
         self.said = self.sched.handle(event, self.now);
+        self.said.retain(|action| !matches!(action, Action::Planned { .. }));
         for action in &self.said {
             if let Action::Load { lane, .. } = action {
                 self.lane = *lane;

@@ -33,6 +33,7 @@ impl Rig {
 
     fn tell(&mut self, event: Event) -> &[Action] {
         self.said = self.sched.handle(event, self.now);
+        self.said.retain(|action| !matches!(action, Action::Planned { .. }));
         &self.said
     }
 

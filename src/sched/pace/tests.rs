@@ -226,14 +226,15 @@ fn at(t: f64) -> Time {
 /// Runs the plant under a pacer; `limits` may change with time.
 fn paced(plant: &Plant, seconds: f64, limits: impl Fn(f64) -> Bounds) -> Run {
     let mut pacer = Pacer::new(&limits(0.0));
-    let mut world = World::new(plant, Pace { threads: plant.most(), duty: 1000, chunk: ANY_CHUNK });
+    let mut world =
+        World::new(plant, Pace { threads: plant.most(), prompt_threads: plant.most(), duty: 1000, chunk: ANY_CHUNK });
     let mut told = Vec::new();
     let mut now = limits(0.0);
     let mut tell = |world: &mut World, pacer: &mut Pacer, t: f64| {
         let mut out = Vec::new();
         let busy = world.busy(t);
         pacer.settle(
-            (0..world.plant.lanes).map(|i| (LaneId(i + 1), Site::cpu(crate::sched::VariantId(i as u32)), busy)),
+            (0..world.plant.lanes).map(|i| (LaneId(i + 1), Site::cpu(crate::sched::VariantId(i as u32)), busy, None)),
             at(t),
             &mut out,
         );
@@ -285,7 +286,7 @@ fn best_fixed(plant: &Plant, cap: f64, from: f64, to: f64) -> (f64, u32, u32) {
         let paper = (cap - plant.idle) / plant.watts[threads as usize - 1] * 1000.0;
         for duty in (20..=1000).step_by(20).filter(|duty| (0.65..1.1).contains(&(f64::from(*duty) / paper.min(1000.0))))
         {
-            let mut world = World::new(plant, Pace { threads, duty, chunk });
+            let mut world = World::new(plant, Pace { threads, prompt_threads: threads, duty, chunk });
             world.run(to);
             let rate = world.rate(from, to);
             if rate > best.0 && world.highest(from, to) <= cap {
@@ -554,7 +555,7 @@ fn the_scheduler_paces_the_lane_that_works() {
     assert_eq!(sched.handle(Event::LaneReady { lane, slots: 1 }, at(1.0)), []);
     let arrival = Arrival { tokens: 10, ..Arrival::new(RequestId(1), Tenant(1), MODEL.variant) };
     let told = paces(&sched.handle(Event::Arrived(arrival), at(2.0)));
-    assert_eq!(told, [(lane, Pace { threads: 2, duty: DUTY_FIRST, chunk: CHUNK_FIRST })]);
+    assert_eq!(told, [(lane, Pace { threads: 2, prompt_threads: 2, duty: DUTY_FIRST, chunk: CHUNK_FIRST })]);
     let idle = Event::Power { draw: Microwatts(2_000_000), span: Duration::from_secs(2) };
     sched.handle(idle, at(2.0));
     let mut duty = DUTY_FIRST;

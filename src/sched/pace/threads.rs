@@ -32,7 +32,8 @@ impl Pacer {
     pub(super) fn judge(&mut self, work: &BTreeMap<LaneId, Progress>, span: f64, now: Time) {
         let choice = self.threads > 1 && (self.policy != Policy::MaxThroughput || self.cap.is_some());
         if let Some(mut trial) = self.trial.take() {
-            let lane = self.lanes.get(&trial.lane).filter(|lane| lane.main == trial.key.phase);
+            let suits = |lane: &&Lane| lane.main == trial.key.phase && lane.prompt_threads.is_none();
+            let lane = self.lanes.get(&trial.lane).filter(suits);
             if let Some(lane) = lane.filter(|_| choice) {
                 let steps = work.get(&trial.lane).map_or(0, |work| work.of(trial.key.phase).steps);
                 if steps > 0 {
@@ -57,6 +58,9 @@ impl Pacer {
             }
         }
         for id in work.keys() {
+            if self.lanes.get(id).is_some_and(|lane| lane.prompt_threads.is_some()) {
+                continue;
+            }
             if !choice {
                 self.set_threads(*id, self.most());
             } else if self.choose(*id, now) {
@@ -75,7 +79,8 @@ impl Pacer {
     }
 
     fn set_threads(&mut self, id: LaneId, threads: u32) {
-        if let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.threads != threads) {
+        let free = |lane: &&mut Lane| lane.threads != threads && lane.prompt_threads.is_none();
+        if let Some(lane) = self.lanes.get_mut(&id).filter(free) {
             lane.threads = threads;
             self.block.restart(SETTLE);
         }

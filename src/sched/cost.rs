@@ -1,0 +1,345 @@
+//! What a plan would take for one request, as things stand: waiting, waking, prompt, hand-over, answer, keeping.
+//!
+//! All from the profiles, linear pieces only. Joules are those that the device would not draw without the request:
+//! - Joining a running batch costs the margin of each step and not a step, as long as the others are thought to run.
+//! - A lane that has to be brought up costs the part of that which is this request's (see `hold`), and one that is up
+//!   costs nothing for that: it was paid for.
+//! - A cap makes a lane pause, so that it takes longer and not more.
+//!
+//! It decides nothing and changes nothing. What always holds: every figure is finite and not negative.
+
+use std::time::Duration;
+
+use super::lanes::Stage;
+use super::pace::PowerState;
+use super::profile::{Cost, Profile};
+use super::{Arrival, Forecast, Plan, Policy, Sched, Site};
+use crate::units::{Microjoules, Microwatts};
+
+/// Slots of a lane that is not up yet.
+const SLOTS: f64 = 4.0;
+/// A lane that is not there can be idle for so long, where nothing limits it.
+const FOR_EVER: f64 = 1e9;
+/// What moves a sequence's state draws, until a profile says what the lane does (W).
+const MOVE_WATTS: f64 = 3.0;
+/// A step's margin is at least this share of an equal part of it.
+const MARGIN: f64 = 0.1;
+/// No wait is thought to be longer, in seconds: what cannot be known is no reason to reckon with centuries.
+const LONGEST: f64 = 1e7;
+
+/// What a request asks of a lane.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ask<'a> {
+    pub(super) arrival: &'a Arrival,
+    /// Tokens of the answer: on average, and of nearly every one.
+    pub(super) mean: f64,
+    pub(super) most: f64,
+    pub(super) policy: Policy,
+}
+
+/// Why a site takes no request now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Closed {
+    /// It failed too often.
+    Resting,
+    /// Others hold the memory.
+    Blocked,
+}
+
+/// A site as it is for one request.
+#[derive(Debug)]
+pub(super) struct Place<'a> {
+    pub(super) site: Site,
+    pub(super) closed: Option<Closed>,
+    own: Option<&'a Profile>,
+    prior: Option<Profile>,
+    /// Threads of the prompt, and of the answer.
+    pub(super) threads: (u32, u32),
+    /// Tokens of the prompt that are to be computed, and those that the cache has.
+    prompt: u32,
+    cached: u32,
+    /// Seconds until a slot is free once it is up, and until it is up.
+    wait: f64,
+    wake: f64,
+    /// Joules: this request's part, all of it, and for keeping it.
+    wake_part: f64,
+    wake_full: f64,
+    hold: f64,
+    /// Requests that would run beside it, and for how long.
+    beside: f64,
+    for_seconds: f64,
+    /// What is left to draw (W), and the share of time.
+    leaves: f64,
+    duty: f64,
+}
+
+/// What a plan would take. Seconds and joules.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Outlook {
+    pub(super) plan: Plan,
+    pub(super) closed: Option<Closed>,
+    pub(super) wait: f64,
+    pub(super) wake: f64,
+    pub(super) prefill: Cost,
+    pub(super) handover: Cost,
+    pub(super) decode: Cost,
+    /// The same for nearly the longest answer.
+    pub(super) most: Cost,
+    /// One more token.
+    pub(super) token: Cost,
+    /// For the lane of the prompt, and for that of the answer where it is another one.
+    pub(super) wake_part: [f64; 2],
+    pub(super) hold: [f64; 2],
+    pub(super) wake_full: f64,
+    /// How wrong the joules may be, as a standard deviation.
+    pub(super) doubt: f64,
+    pub(super) measured: bool,
+    /// Of the prompt and of the answer.
+    pub(super) threads: (u32, u32),
+}
+
+impl Outlook {
+    pub(super) fn ttft(&self) -> f64 {
+        self.wait + self.wake + self.prefill.seconds + self.handover.seconds
+    }
+
+    pub(super) fn seconds(&self) -> f64 {
+        self.ttft() + self.decode.seconds
+    }
+
+    /// What the request itself takes, lanes being up.
+    pub(super) fn served(&self) -> f64 {
+        self.prefill.joules + self.handover.joules + self.decode.joules
+    }
+
+    pub(super) fn joules(&self) -> f64 {
+        self.served() + self.kept(|_| true)
+    }
+
+    /// Its parts of waking and keeping the lanes that `of` says.
+    pub(super) fn kept(&self, of: impl Fn(Site) -> bool) -> f64 {
+        let sites = [self.plan.prefill, self.plan.decode];
+        (0..2).filter(|i| of(sites[*i])).map(|i| self.wake_part[i] + self.hold[i]).sum()
+    }
+
+    /// Less is better; of equals, the second decides.
+    pub(super) fn score(&self, policy: Policy) -> (f64, f64) {
+        let (joules, seconds) = (self.joules(), self.seconds());
+        match policy {
+            Policy::MinEnergy => (joules, seconds),
+            Policy::Balanced => (joules * seconds, seconds),
+            Policy::MaxThroughput => (seconds, joules),
+        }
+    }
+
+    pub(super) fn forecast(&self) -> Forecast {
+        let time = |seconds: f64| Duration::from_secs_f64(seconds.clamp(0.0, LONGEST));
+        let energy = Microjoules::from_f64;
+        Forecast {
+            wait: time(self.wait),
+            wake: time(self.wake),
+            prefill: time(self.prefill.seconds),
+            handover: time(self.handover.seconds),
+            decode: time(self.decode.seconds),
+            wake_energy: energy(self.wake_part.iter().sum()),
+            prefill_energy: energy(self.prefill.joules),
+            handover_energy: energy(self.handover.joules),
+            decode_energy: energy(self.decode.joules),
+            hold_energy: energy(self.hold.iter().sum()),
+            memory: 0,
+            measured: self.measured,
+        }
+    }
+}
+
+impl Place<'_> {
+    fn profile<T>(&self, of: impl Fn(&Profile) -> Option<T>) -> Option<T> {
+        self.own.and_then(&of).or_else(|| self.prior.as_ref().and_then(&of))
+    }
+
+    fn is_measured(&self) -> bool {
+        self.own.is_some_and(Profile::is_measured)
+    }
+
+    /// How much longer something takes that draws this.
+    fn slower(&self, cost: Cost) -> f64 {
+        let watts = cost.joules / cost.seconds.max(1e-9);
+        (watts / self.leaves).clamp(1.0, 50.0).max(1.0 / self.duty)
+    }
+
+    fn prompt(&self) -> Cost {
+        let cost =
+            self.profile(|profile| profile.prefill(self.threads.0, self.prompt, self.cached)).unwrap_or_default();
+        Cost { seconds: cost.seconds * self.slower(cost), ..cost }
+    }
+
+    /// An answer of so many tokens behind so many cells.
+    fn answer(&self, tokens: f64, context: f64) -> (Cost, Cost) {
+        let context = context + tokens / 2.0;
+        let step =
+            |batch: f64| self.profile(|profile| profile.step(self.threads.1, batch, context)).unwrap_or_default();
+        let alone = step(1.0);
+        let slower = self.slower(alone);
+        let alone = Cost { seconds: alone.seconds * slower, ..alone };
+        if self.beside <= 0.0 {
+            return (alone.times(tokens), alone);
+        }
+        let (with, without) = (step(self.beside + 1.0), step(self.beside));
+        let seconds = with.seconds * slower;
+        let margin = (with.joules - without.joules).max(MARGIN * with.joules / (self.beside + 1.0));
+        let beside = (self.for_seconds / seconds.max(1e-9)).min(tokens);
+        let rest = tokens - beside;
+        let cost =
+            Cost { seconds: beside * seconds + rest * alone.seconds, joules: beside * margin + rest * alone.joules };
+        (cost, alone)
+    }
+
+    fn doubt(&self, context: f64) -> (f64, f64) {
+        let of = |profile: &Profile| profile.doubt(self.threads, self.prompt, self.cached, context);
+        match (self.own, &self.prior) {
+            (Some(profile), None) => of(profile),
+            (_, Some(prior)) => of(prior),
+            _ => (1.0, 1.0),
+        }
+    }
+}
+
+impl Sched {
+    /// The site as it is for this request. `haste`: with the fastest numbers of threads, and not with the best ones by the
+    /// policy.
+    pub(super) fn place<'a>(&'a self, ask: &Ask, site: Site, haste: bool) -> Place<'a> {
+        let arrival = ask.arrival;
+        let own = self.known.measured(site);
+        let prior = if own.is_some_and(Profile::is_measured) { None } else { Some(self.known.prior(site)) };
+        let entry = self.lanes.get(site);
+        let lane = entry.and_then(|entry| entry.lane.as_ref());
+        let load = self.known.load(site);
+        let since = |time: crate::clock::Time| self.now.since(time).as_secs_f64();
+        let after = entry.map_or(0.0, |entry| entry.not_before.since(self.now).as_secs_f64());
+        let draining = lane.is_some_and(|lane| lane.drain.is_some_and(|drain| drain.asked));
+        let (wake, up) = match lane.map(|lane| lane.stage) {
+            Some(Stage::Ready { .. }) if !draining => (0.0, true),
+            Some(Stage::Loading) => ((load.seconds - lane.map_or(0.0, |lane| since(lane.used))).max(0.0), true),
+            _ => (load.seconds + after, false),
+        };
+        let keep = if up { None } else { Some(self.known.keep(site, self.longest_idle(site))) };
+        let slots = match lane.map(|lane| lane.stage) {
+            Some(Stage::Ready { slots }) => f64::from(slots),
+            _ => SLOTS,
+        };
+        let running = lane.map_or(0, |lane| lane.running.len()) as f64;
+        let left = |id: &crate::lane::RequestId| {
+            self.requests.get(id).map_or(0.0, |request| request.until.since(self.now).as_secs_f64())
+        };
+        let ends = lane.into_iter().flat_map(|lane| lane.running.iter().map(left));
+        let (first, sum) = ends.fold((LONGEST, 0.0), |(first, sum), left| (left.min(first), sum + left));
+        let line = self.queue.work(site, arrival.class).as_secs_f64();
+        let free = if running >= slots { first } else { 0.0 };
+        let wait = if line > 0.0 || running >= slots { (free + line / slots).min(LONGEST) } else { 0.0 };
+        let beside = if running >= slots { slots - 1.0 } else { running };
+        let for_seconds = if line > 0.0 { line } else { sum / running.max(1.0) };
+        let closed = entry.and_then(|entry| match () {
+            () if entry.quarantine(self.now).is_some() => Some(Closed::Resting),
+            () if entry.starved() && !self.room_comes() => Some(Closed::Blocked),
+            () => None,
+        });
+        let cached = arrival.cached.iter().find(|(other, _)| *other == site).map_or(0, |(_, cells)| *cells);
+        let cached = cached.min(arrival.prompt.saturating_sub(1));
+        let prompt = arrival.prompt.saturating_sub(cached).max(1);
+        let PowerState { cap, base, .. } = self.pacer.state();
+        let leaves = cap.map_or(f64::INFINITY, |cap| (cap.as_f64() - base.map_or(0.0, Microwatts::as_f64)).max(0.05));
+        Place {
+            site,
+            closed,
+            own,
+            prior,
+            threads: self.threads(ask, site, haste, (prompt, cached), beside + 1.0),
+            prompt,
+            cached,
+            wait,
+            wake,
+            wake_part: keep.map_or(0.0, |keep| keep.wake),
+            wake_full: if up { 0.0 } else { load.joules },
+            hold: keep.map_or(0.0, |keep| keep.hold),
+            beside,
+            for_seconds,
+            leaves,
+            duty: f64::from(self.limits.duty.clamp(1, 1000)) / 1000.0,
+        }
+    }
+
+    /// Threads of prompt and answer of a request there. Without a cap and by a profile they are the best by the policy;
+    /// else those that the pacer finds.
+    fn threads(&self, ask: &Ask, site: Site, haste: bool, prompt: (u32, u32), batch: f64) -> (u32, u32) {
+        let own = self.known.measured(site);
+        let context = f64::from(ask.arrival.prompt) + ask.mean / 2.0;
+        let policy = if haste { Policy::MaxThroughput } else { ask.policy };
+        if let Some(profile) =
+            own.filter(|_| site.device.is_cpu() && self.effective_cap().is_none() && !self.is_full(policy))
+        {
+            let found = profile.prompt_threads(policy, prompt.0, prompt.1);
+            let (answers, most) = (profile.answer_threads(policy, batch, context), self.limits.threads);
+            if let (Some(prompts), Some(answers)) = (found, answers) {
+                let within = |n: u32| if most > 0 { n.min(most) } else { n };
+                return (within(prompts), within(answers));
+            }
+        }
+        let lane = self.lanes.get(site).and_then(|entry| entry.lane.as_ref());
+        let paced = lane.and_then(|lane| self.pacer.threads(lane.id));
+        let threads = paced.or(own.and_then(Profile::usual_threads)).unwrap_or(self.limits.threads);
+        (threads, threads)
+    }
+
+    /// Whether lanes work as they are configured, whatever is known of other numbers of threads.
+    fn is_full(&self, policy: Policy) -> bool {
+        policy == Policy::MaxThroughput && self.policy() == Policy::MaxThroughput
+    }
+
+    /// Seconds that an idle lane there may be kept at most, by the configuration.
+    pub(super) fn longest_idle(&self, site: Site) -> f64 {
+        let configured = self.lanes.get(site).map_or(self.limits.idle_unload, |entry| entry.configured(&self.limits));
+        configured.map_or(FOR_EVER, |limit| limit.as_secs_f64())
+    }
+}
+
+/// What this plan would take.
+pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, handover: f64) -> Outlook {
+    let plan = Plan { prefill: from.site, decode: to.site };
+    let context = f64::from(ask.arrival.prompt);
+    let prefill = from.prompt();
+    let (decode, token) = to.answer(ask.mean, context);
+    let (most, _) = to.answer(ask.most.max(ask.mean), context);
+    let (in_prompt, in_answer) = (from.doubt(context), to.doubt(context));
+    let doubt = (in_prompt.0 * prefill.joules).hypot(in_answer.1 * decode.joules);
+    let mut outlook = Outlook {
+        plan,
+        closed: from.closed,
+        wait: from.wait,
+        wake: from.wake,
+        prefill,
+        handover: Cost::default(),
+        decode,
+        most,
+        token,
+        wake_part: [from.wake_part, 0.0],
+        hold: [from.hold, 0.0],
+        wake_full: from.wake_full,
+        doubt,
+        measured: from.is_measured() && to.is_measured(),
+        threads: (from.threads.0, to.threads.1),
+    };
+    if plan.is_split() {
+        let watts = prefill.joules / prefill.seconds.max(1e-9);
+        let watts = if watts > 0.0 { watts } else { MOVE_WATTS };
+        outlook.handover = Cost { seconds: handover, joules: handover * watts };
+        outlook.closed = from.closed.or(to.closed);
+        // The lane of the answer comes up, or has its slots taken, while the prompt is computed.
+        let busy = outlook.wait + outlook.wake + prefill.seconds;
+        outlook.wait += (to.wake + to.wait - busy).max(0.0);
+        outlook.wake_part[1] = to.wake_part;
+        outlook.hold[1] = to.hold;
+        outlook.wake_full += to.wake_full;
+        outlook.doubt = outlook.doubt.hypot(0.5 * outlook.handover.joules);
+    }
+    outlook
+}

@@ -1,0 +1,324 @@
+//! What has been measured of this device and its clients: profiles, lengths of answers, traffic, hand-overs, and what
+//! exploring has cost.
+//!
+//! It keeps books and answers questions; `cost` reckons with them and `choose` decides. What always holds: what is
+//! remembered of requests and clients is bounded, and every figure is finite.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::hold::{Gaps, Keep, Price, Savings};
+use super::length::{Length, Lengths};
+use super::profile::{Cost, Measured, News, PhaseMeasured, Profile};
+use super::{Arrival, ClientId, DeviceId, Endpoint, Site, VariantId};
+use crate::clock::Time;
+use crate::lane::RequestId;
+use crate::units::Microjoules;
+
+/// Requests that have ended and whose measurements may still come.
+const REMEMBERED: usize = 1_024;
+/// Exploring may cost as much as so many requests before anything was spent.
+const GRANT: f64 = 20.0;
+
+/// A GPU that was never measured, against the CPU: seconds and joules of prompts and answers, and of coming up.
+const GPU_PREFILL: Cost = Cost { seconds: 0.25, joules: 0.5 };
+const GPU_DECODE: Cost = Cost { seconds: 0.8, joules: 0.9 };
+const GPU_LOAD: Cost = Cost { seconds: 1.5, joules: 1.5 };
+/// What a GPU lane draws when it is idle, as a share of what it draws in a step.
+const GPU_HOLD: f64 = 0.2;
+/// Where nothing was measured at all: a model of about a billion parameters on a small board.
+const PROMPT_TOKEN: Cost = Cost { seconds: 0.01, joules: 0.03 };
+const ANSWER_TOKEN: Cost = Cost { seconds: 0.08, joules: 0.3 };
+const LOAD: Cost = Cost { seconds: 2.0, joules: 6.0 };
+/// Taking a sequence's state out of a lane, or into one, until that was measured: about 50 kB for a cell.
+const MOVE: f64 = 60e-6;
+const MOVE_BASE: f64 = 0.01;
+/// How far a measured hand-over moves that.
+const APPROACH: f64 = 0.3;
+
+/// What is known of a place for a lane.
+#[derive(Debug, Default)]
+struct Spot {
+    /// Whether a lane can be there; nobody said anything yet.
+    usable: Option<bool>,
+    profile: Profile,
+    /// Something changed elsewhere since it was measured.
+    stale: bool,
+    savings: Savings,
+}
+
+/// Requests that may run on a variant: how many there are, and since when there are none.
+#[derive(Debug, Default)]
+struct Traffic {
+    gaps: Gaps,
+    there: usize,
+    since: Option<Time>,
+}
+
+/// What is remembered of a request that runs or ran.
+#[derive(Debug, Clone, Copy)]
+struct Past {
+    client: ClientId,
+    endpoint: Endpoint,
+    bound: u32,
+    /// It ran where it did to learn what that takes; without, it would have taken so many joules.
+    instead: Option<f64>,
+}
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    spots: BTreeMap<Site, Spot>,
+    lengths: Lengths,
+    traffic: BTreeMap<VariantId, Traffic>,
+    /// Seconds for each cell that is moved.
+    moves: BTreeMap<VariantId, f64>,
+    past: BTreeMap<RequestId, Past>,
+    order: VecDeque<RequestId>,
+    /// Joules of all requests and loads that were measured.
+    spent: f64,
+    /// Of these, what exploring took beyond what the best plan would have.
+    explored: f64,
+    /// Lanes that are there to be explored: what they take to come up is exploring.
+    exploring: BTreeSet<Site>,
+}
+
+/// Sites.
+impl Known {
+    /// Whether a lane may be there.
+    pub(super) fn is_usable(&self, site: Site) -> bool {
+        self.spots.get(&site).and_then(|spot| spot.usable).unwrap_or(site.device.is_cpu())
+    }
+
+    pub(super) fn set_usable(&mut self, site: Site, usable: bool) {
+        self.spots.entry(site).or_default().usable = Some(usable);
+    }
+
+    /// The places where this variant may have a lane, the CPU first.
+    pub(super) fn places(&self, variant: VariantId) -> impl Iterator<Item = Site> + '_ {
+        let said = Site { variant, device: DeviceId(0) }..=Site { variant, device: DeviceId(u8::MAX) };
+        let cpu = Site::cpu(variant);
+        let unsaid = (!self.spots.contains_key(&cpu)).then_some(cpu);
+        let said = self.spots.range(said).filter(|(site, spot)| spot.usable.unwrap_or(site.device.is_cpu()));
+        unsaid.into_iter().chain(said.map(|(site, _)| *site))
+    }
+
+    /// What was measured there.
+    pub(super) fn measured(&self, site: Site) -> Option<&Profile> {
+        self.spots.get(&site).map(|spot| &spot.profile)
+    }
+
+    pub(super) fn is_stale(&self, site: Site) -> bool {
+        self.spots.get(&site).is_some_and(|spot| spot.stale)
+    }
+
+    pub(super) fn set_profile(&mut self, site: Site, profile: Profile) {
+        if profile.is_sane() {
+            self.spots.entry(site).or_default().profile = profile;
+        }
+    }
+
+    /// What a lane there is thought to take though it was never measured: like another one.
+    pub(super) fn prior(&self, site: Site) -> Profile {
+        let measured = |site: &Site| self.measured(*site).filter(|profile| profile.is_measured());
+        let (same, cpu) = (Cost { seconds: 1.0, joules: 1.0 }, Site::cpu(site.variant));
+        let inverse = |cost: Cost| Cost { seconds: 1.0 / cost.seconds, joules: 1.0 / cost.joules };
+        let likes = |other: &&Site| other.device == site.device && **other != site;
+        let (from, prefill, decode) = if let Some(profile) = measured(&cpu).filter(|_| !site.device.is_cpu()) {
+            (profile.clone(), GPU_PREFILL, GPU_DECODE)
+        } else if let Some(profile) = self.spots.keys().filter(likes).find_map(measured) {
+            (profile.clone(), same, same)
+        } else if let Some(profile) = self.spots.keys().find_map(measured) {
+            (profile.clone(), inverse(GPU_PREFILL), inverse(GPU_DECODE))
+        } else if site.device.is_cpu() {
+            (guess(), same, same)
+        } else {
+            (guess(), GPU_PREFILL, GPU_DECODE)
+        };
+        from.prior(prefill, decode)
+    }
+
+    /// Bringing a lane up there.
+    pub(super) fn load(&self, site: Site) -> Cost {
+        let own = self.measured(site).and_then(Profile::load);
+        let cpu = || self.measured(Site::cpu(site.variant)).and_then(Profile::load);
+        own.unwrap_or_else(|| {
+            let base = cpu().unwrap_or(LOAD);
+            let by = if site.device.is_cpu() { Cost { seconds: 1.0, joules: 1.0 } } else { GPU_LOAD };
+            Cost { seconds: base.seconds * by.seconds, joules: base.joules * by.joules }
+        })
+    }
+
+    /// Watts that a lane there adds while it is idle.
+    pub(super) fn hold(&self, site: Site) -> f64 {
+        let profile = self.measured(site);
+        if let Some(watts) = profile.and_then(Profile::hold) {
+            return watts;
+        }
+        if site.device.is_cpu() {
+            return 0.0;
+        }
+        let step = profile.and_then(|profile| profile.step(0, 1.0, 0.0));
+        step.map_or(1.0, |step| GPU_HOLD * step.joules / step.seconds.max(1e-9))
+    }
+
+    /// What one request moves: how long taking it out and into another lane takes.
+    pub(super) fn handover(&self, variant: VariantId, cells: u32) -> f64 {
+        2.0 * (MOVE_BASE + f64::from(cells) * self.moves.get(&variant).copied().unwrap_or(MOVE))
+    }
+
+    pub(super) fn moved(&mut self, variant: VariantId, cells: u32, time: Duration) {
+        let seconds = (time.as_secs_f64() - MOVE_BASE).clamp(0.0, 60.0) / f64::from(cells.max(1));
+        let each = self.moves.entry(variant).or_insert(seconds);
+        *each += APPROACH * (seconds - *each);
+    }
+}
+
+fn guess() -> Profile {
+    let phase = |tokens: u32, context: u32, each: Cost| PhaseMeasured {
+        tokens,
+        context,
+        batch: 1.0,
+        time: Duration::from_secs_f64(each.seconds * f64::from(tokens)),
+        energy: Microjoules::from_f64(each.joules * f64::from(tokens)),
+    };
+    let mut profile = Profile::default();
+    profile.learn(&Measured {
+        prefill: phase(100, 50, PROMPT_TOKEN),
+        decode: phase(100, 150, ANSWER_TOKEN),
+        ..Measured::default()
+    });
+    profile
+}
+
+/// Traffic.
+impl Known {
+    /// A request came. Gives the seconds since the last one that could have run on the same variants was gone.
+    pub(super) fn came(&mut self, arrival: &Arrival, now: Time) -> f64 {
+        let mut least = f64::MAX;
+        for candidate in &arrival.variants {
+            let traffic = self.traffic.entry(candidate.variant).or_default();
+            let gap = match traffic.since {
+                _ if traffic.there > 0 => Some(0.0),
+                since => since.map(|since| now.since(since).as_secs_f64()),
+            };
+            if let Some(gap) = gap {
+                traffic.gaps.learn(gap);
+                least = least.min(gap);
+            }
+            traffic.there += 1;
+        }
+        least.min(1e9)
+    }
+
+    /// It is gone.
+    pub(super) fn went(&mut self, arrival: &Arrival, now: Time) {
+        for candidate in &arrival.variants {
+            let Some(traffic) = self.traffic.get_mut(&candidate.variant) else { continue };
+            traffic.there = traffic.there.saturating_sub(1);
+            traffic.since = Some(now);
+        }
+    }
+
+    /// What keeping a lane there is worth, which may be idle for `limit` seconds at most.
+    pub(super) fn keep(&self, site: Site, limit: f64) -> Keep {
+        let price = self.price(site, limit);
+        let none = Gaps::default();
+        let gaps = self.traffic.get(&site.variant).map_or(&none, |traffic| &traffic.gaps);
+        match self.spots.get(&site) {
+            Some(spot) => spot.savings.keep(gaps, &price),
+            None => Savings::default().keep(gaps, &price),
+        }
+    }
+
+    fn price(&self, site: Site, limit: f64) -> Price {
+        Price { wake: self.load(site).joules, hold: self.hold(site), limit }
+    }
+
+    /// A request that came `gap` seconds after the last one is so many joules cheaper with a lane there than without.
+    pub(super) fn saves(&mut self, site: Site, saving: f64, gap: f64, up: bool) {
+        let price = self.price(site, f64::MAX);
+        self.spots.entry(site).or_default().savings.learn(saving, gap, up, &price);
+    }
+}
+
+/// Requests.
+impl Known {
+    pub(super) fn length(&self, arrival: &Arrival) -> Length {
+        self.lengths.predict(arrival.client, arrival.endpoint, arrival.max_answer)
+    }
+
+    /// It starts. `instead`: it is to explore, and would take so many joules by the best plan.
+    pub(super) fn starts(&mut self, arrival: &Arrival, instead: Option<f64>) {
+        let Arrival { id, client, endpoint, max_answer: bound, .. } = *arrival;
+        if self.past.insert(id, Past { client, endpoint, bound, instead }).is_none() {
+            self.order.push_back(id);
+        }
+        if self.order.len() > REMEMBERED {
+            if let Some(oldest) = self.order.pop_front() {
+                self.past.remove(&oldest);
+            }
+        }
+    }
+
+    /// It took this. Says whether plans should be looked at again.
+    pub(super) fn measure(&mut self, id: RequestId, site: Site, measured: &Measured) -> bool {
+        let joules = measured.prefill.energy.as_f64() + measured.decode.energy.as_f64();
+        self.spent += joules;
+        if let Some(past) = self.past.get_mut(&id) {
+            if let Some(instead) = &mut past.instead {
+                // What it took on another lane before counts as well.
+                self.explored += joules;
+                let covered = joules.min(*instead);
+                self.explored -= covered;
+                *instead -= covered;
+            }
+            if measured.ended && measured.decode.tokens > 0 {
+                self.lengths.learn(past.client, past.endpoint, measured.decode.tokens, past.bound);
+            }
+        }
+        let spot = self.spots.entry(site).or_default();
+        let news = spot.profile.learn(measured);
+        if measured.decode.tokens > 0 {
+            spot.stale = false;
+        }
+        if news == News::Change {
+            for (_, other) in self.spots.iter_mut().filter(|(other, _)| **other != site) {
+                other.stale |= other.profile.is_measured();
+                other.profile.suspect();
+            }
+        }
+        news >= News::First
+    }
+
+    /// A lane came up there.
+    pub(super) fn woke(&mut self, site: Site, cost: Cost) {
+        if !(0.0..1e9).contains(&cost.joules) {
+            return;
+        }
+        self.spent += cost.joules;
+        if self.exploring.contains(&site) {
+            self.explored += cost.joules;
+        }
+        self.spots.entry(site).or_default().profile.woke(cost);
+    }
+
+    /// A lane there is to be explored.
+    pub(super) fn explores(&mut self, site: Site) {
+        self.exploring.insert(site);
+    }
+
+    pub(super) fn is_explored(&self, site: Site) -> bool {
+        self.exploring.contains(&site)
+    }
+
+    /// No lane there is to be explored any more.
+    pub(super) fn in_use(&mut self, site: Site) {
+        self.exploring.remove(&site);
+    }
+
+    /// Whether exploring may take `excess` joules more than a plan of `usual` joules, in a `share` of all that is spent.
+    pub(super) fn may_explore(&self, excess: f64, usual: f64, share: f64) -> bool {
+        share > 0.0 && self.explored + excess <= share * (self.spent + GRANT * usual)
+    }
+}

@@ -1,0 +1,295 @@
+//! Plans of requests as they come, wait, move, are handed over and lose their lanes.
+//!
+//! A request is planned when it comes. One that stands first in its line is looked at again when something has changed
+//! that may matter to it: a lane came up or went, there is room elsewhere, a profile changed. What waits where no lane can
+//! be any more moves at once, or is refused where it can go nowhere.
+//!
+//! What always holds: who waits for a lane is known to the line of that site; who carries a state from another lane is
+//! planned no more, and goes on wherever a lane of its variant takes it.
+
+use std::time::Duration;
+
+use super::choose::Chosen;
+use super::coordinator::Sched;
+use super::lanes::{Lane, Stage};
+use super::queue::Waiting;
+use super::{Action, Arrival, Forecast, Measured, Plan, Policy, Profile, Site};
+use crate::error::{Code, Error};
+use crate::lane::RequestId;
+
+/// Requests that are looked at again for one event: the rest have their turn with the next.
+const LOOKS: usize = 4;
+
+/// Plans.
+impl Sched {
+    /// What was measured of a lane here, to be kept for the next run.
+    pub fn profile(&self, site: Site) -> Option<&Profile> {
+        self.known.measured(site).filter(|profile| **profile != Profile::default())
+    }
+
+    /// The places where this variant may have a lane, the CPU first.
+    pub fn places(&self, variant: super::VariantId) -> Vec<Site> {
+        self.known.places(variant).collect()
+    }
+
+    /// How a request runs, or will run as things stand.
+    pub fn plan(&self, id: RequestId) -> Option<Plan> {
+        self.requests.get(&id).map(|request| request.plan)
+    }
+
+    /// Something changed that plans may depend on.
+    pub(super) fn news(&mut self) {
+        self.news += 1;
+    }
+
+    /// A request that was taken: what its coming says of the traffic.
+    pub(super) fn note_arrival(&mut self, arrival: &Arrival, savings: &[(Site, f64)]) {
+        let gap = self.known.came(arrival, self.now);
+        for (site, saving) in savings {
+            let lane = self.lanes.get(*site).and_then(|entry| entry.lane.as_ref());
+            let up = lane.is_some_and(|lane| lane.stage != Stage::Stopping);
+            self.known.saves(*site, *saving, gap, up);
+            if lane.is_some_and(Lane::is_idle) {
+                self.keep(*site);
+            }
+        }
+    }
+
+    /// Says anew how long the idle lane here is worth its watts.
+    pub(super) fn keep(&mut self, site: Site) {
+        let limit = self.longest_idle(site);
+        let hold = self.known.hold(site);
+        let keep = if hold <= 0.0 || self.policy() == Policy::MaxThroughput {
+            None
+        } else {
+            let best = self.known.keep(site, limit).idle;
+            let patient = if self.policy() == Policy::Balanced { self.known.load(site).joules / hold } else { 0.0 };
+            Some(Duration::from_secs_f64(best.max(patient).clamp(0.0, 1e9)))
+        };
+        self.lanes.entry(site).keep = keep;
+    }
+
+    /// A plan is taken for a request that stands in no line.
+    pub(super) fn assign(&mut self, id: RequestId, chosen: Chosen, out: &mut Vec<Action>) {
+        let Chosen { choice, instead, threads, .. } = chosen;
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        let plan = choice.plan;
+        for site in [plan.prefill, plan.decode] {
+            match instead {
+                Some(_) => self.known.explores(site),
+                None => self.known.in_use(site),
+            }
+        }
+        request.plan = plan;
+        request.site = plan.prefill;
+        request.instead = instead;
+        request.threads = threads;
+        request.takes = busy(&choice.forecast);
+        request.place.work = request.takes;
+        request.place.planned = self.news;
+        self.lanes.entry(plan.prefill);
+        out.push(Action::Planned { id, choice: Box::new(choice) });
+    }
+
+    /// Looks again at the plans of those that stand first, where something has changed since.
+    pub(super) fn replan(&mut self, out: &mut Vec<Action>) {
+        if self.replanned == (self.news, self.queue.len()) {
+            return;
+        }
+        let mut looks = LOOKS;
+        for site in self.queue.sites() {
+            let news = self.news;
+            let old: Vec<Waiting> =
+                self.queue.heads(site).filter(|head| head.planned < news).take(looks).copied().collect();
+            looks -= old.len();
+            for place in old {
+                self.look_again(site, &place, out);
+            }
+            if looks == 0 {
+                return;
+            }
+        }
+        self.replanned = (self.news, self.queue.len());
+    }
+
+    fn look_again(&mut self, site: Site, place: &Waiting, out: &mut Vec<Action>) {
+        self.queue.planned(site, place, self.news);
+        let Some(request) = self.requests.get(&place.id) else { return };
+        if place.carries {
+            let to = self.landing(&request.arrival, Plan { decode: site, ..request.plan }, None);
+            if let Some(to) = to.filter(|to| *to != site) {
+                self.queue.remove(request.site, &request.place);
+                self.redirect(place.id, to);
+            }
+            return;
+        }
+        let closed = self.lanes.get(site).is_some_and(|entry| entry.starved()) && !self.room_comes();
+        if request.instead.is_some() && !closed {
+            return;
+        }
+        let Ok(chosen) = self.choose(&request.arrival, &request.left) else { return };
+        let goes = [chosen.choice.plan.prefill, chosen.choice.plan.decode];
+        if goes.iter().any(|site| request.left.contains(site)) || self.resting(chosen.choice.plan).is_some() {
+            return;
+        }
+        if self.is_better(&chosen, &request.arrival, request.plan) {
+            self.reassign(place.id, chosen, out);
+        }
+    }
+
+    /// A request that waits gets another plan.
+    fn reassign(&mut self, id: RequestId, chosen: Chosen, out: &mut Vec<Action>) {
+        let Some(request) = self.requests.get(&id) else { return };
+        self.queue.remove(request.site, &request.place);
+        if request.instead.is_some() {
+            self.known.in_use(request.plan.prefill);
+            self.known.in_use(request.plan.decode);
+        }
+        self.assign(id, chosen, out);
+        self.stand(id);
+    }
+
+    /// It takes its place in the line of the site where it is next.
+    pub(super) fn stand(&mut self, id: RequestId) {
+        let Some(request) = self.requests.get(&id) else { return };
+        self.queue.push(request.site, request.place);
+    }
+
+    /// No lane comes here for now: who waits goes elsewhere, or is refused where there is nowhere else.
+    pub(super) fn leave(&mut self, site: Site, error: &Error, out: &mut Vec<Action>) {
+        for place in self.queue.clear(site) {
+            let Some(request) = self.requests.get_mut(&place.id) else { continue };
+            if place.carries {
+                let request = &self.requests[&place.id];
+                match self.landing(&request.arrival, request.plan, Some(site)) {
+                    Some(to) => self.redirect(place.id, to),
+                    None => self.turn_out(place.id, error.clone(), out),
+                }
+                continue;
+            }
+            if !request.left.contains(&site) {
+                request.left.push(site);
+            }
+            let request = &self.requests[&place.id];
+            let chosen = self.choose(&request.arrival, &request.left).ok().filter(|chosen| {
+                let plan = chosen.choice.plan;
+                let again = request.left.contains(&plan.prefill) || request.left.contains(&plan.decode);
+                !again && self.resting(plan).is_none()
+            });
+            match chosen {
+                Some(chosen) => {
+                    self.assign(place.id, chosen, out);
+                    self.stand(place.id);
+                }
+                None => self.turn_out(place.id, error.clone(), out),
+            }
+        }
+    }
+
+    /// A request that carries its state and stands in no line goes on there.
+    fn redirect(&mut self, id: RequestId, to: Site) {
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        request.site = to;
+        request.place.planned = self.news;
+        self.lanes.entry(to);
+        self.stand(id);
+    }
+
+    /// A running request's state is out of its lane: it goes on elsewhere.
+    pub(super) fn exported(&mut self, id: RequestId, time: Duration, out: &mut Vec<Action>) {
+        let Some(request) = self.requests.get(&id) else { return };
+        if request.lane.is_none() || request.place.carries || !request.plan.is_split() {
+            return;
+        }
+        let (plan, cells) = (request.plan, request.arrival.prompt);
+        self.known.moved(plan.variant(), cells, time);
+        self.freed(id);
+        let withdrawn = self.requests.get(&id).is_some_and(|request| request.withdrawn);
+        if withdrawn {
+            self.drop_running(id);
+            return;
+        }
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        self.queue.ended(request.site, &request.place);
+        request.lane = None;
+        request.place.carries = true;
+        self.deadlines.extend(request.deadline.map(|deadline| (deadline, id)));
+        match self.requests.get(&id).and_then(|request| self.landing(&request.arrival, plan, None)) {
+            Some(to) => self.redirect(id, to),
+            None => {
+                let message = "No lane of this model takes requests any more; try again in a while";
+                self.turn_out(id, Error::new(Code::Quarantined, message), out);
+            }
+        }
+    }
+
+    /// A request that ran and stands in no line starts anew, by the best plan that does not need the `lost` sites, if
+    /// there is another one.
+    pub(super) fn start_anew(&mut self, id: RequestId, lost: &[Site], out: &mut Vec<Action>) {
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        // What was computed is gone.
+        request.place.carries = false;
+        self.deadlines.extend(request.deadline.map(|deadline| (deadline, id)));
+        let request = &self.requests[&id];
+        let chosen = self.choose(&request.arrival, lost).and_then(|chosen| {
+            let plan = chosen.choice.plan;
+            self.resting(plan).map_or(Ok(chosen), Err)
+        });
+        match chosen {
+            Ok(chosen) => {
+                self.assign(id, chosen, out);
+                if let Some(request) = self.requests.get(&id) {
+                    self.queue.put_back(request.site, request.place);
+                }
+            }
+            Err(error) => self.turn_out(id, error, out),
+        }
+    }
+
+    /// A request that stands in no line is refused.
+    fn turn_out(&mut self, id: RequestId, error: Error, out: &mut Vec<Action>) {
+        self.forget_deadline(id);
+        self.book.ended(id);
+        self.forget(id);
+        out.push(Action::Refuse { id, error });
+    }
+
+    /// Why a plan cannot be: one of its sites failed too often and is left alone.
+    pub(super) fn resting(&self, plan: Plan) -> Option<Error> {
+        let entries = [plan.prefill, plan.decode].into_iter().filter_map(|site| self.lanes.get(site));
+        let mut resting = entries.filter_map(|entry| Some((entry, entry.quarantine(self.now)?)));
+        resting.next().map(|(entry, until)| entry.refusal(until, self.now))
+    }
+
+    /// What a request took on a lane.
+    pub(super) fn measured(&mut self, id: RequestId, site: Site, measured: &Measured) {
+        if self.known.measure(id, site, measured) {
+            self.news();
+        }
+    }
+
+    /// A lane here can be, or not.
+    pub(super) fn usable(&mut self, site: Site, usable: bool, out: &mut Vec<Action>) {
+        self.known.set_usable(site, usable);
+        self.news();
+        if !usable {
+            let message = "No device can run this model here any more; `wattlm status` says which devices there are";
+            self.leave(site, &Error::new(Code::ModelLoadFailed, message), out);
+            self.unload(site);
+        }
+    }
+
+    /// There is room in a lane that nobody waits for: it may be better for who waits elsewhere.
+    pub(super) fn note_room(&mut self, site: Site) {
+        let lane = self.lanes.get(site).and_then(|entry| entry.lane.as_ref());
+        let room = lane.is_some_and(|lane| lane.has_room() && lane.running.is_empty());
+        if room && self.queue.waiting_at(site) == 0 && self.queue.len() > 0 {
+            self.news();
+        }
+    }
+}
+
+/// How long a request keeps slots.
+fn busy(forecast: &Forecast) -> Duration {
+    forecast.prefill + forecast.handover + forecast.decode
+}

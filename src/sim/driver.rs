@@ -1,0 +1,367 @@
+//! The scheduler in the simulated world: its events from what happened, what it asks for as what is done.
+//!
+//! It plays the service. What the scheduler learns of joules comes through the device's sensor: off by its drift, and
+//! by its noise, which is less over a longer time: with readings `refresh` seconds apart, each with noise σ (as a part),
+//! the joules of a phase of T seconds in which the device drew E are off by σ·E·√(refresh/T). Seconds are true.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::device::{Device, LaneSpec, Sensor};
+use super::lane::Counted;
+use super::rng::Rng;
+use super::trace::Trace;
+use super::world::{Decider, Do, Fate, Happened, Outcome, Phase, Taken, World};
+use crate::clock::Time;
+use crate::error::{Code, Error};
+use crate::lane::{LaneId, RequestId, Tenant};
+use crate::sched::{
+    Action, Arrival, Budgets, Candidate, ClientId, Cost, DeviceId, Event, Forecast, Limits, Measured, PhaseMeasured,
+    Policy, Power, Profile, Progress, Reason, Sched, Site, VariantId, Work,
+};
+use crate::units::{Microjoules, Microwatts};
+
+/// How the scheduler is run.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// What it saves.
+    pub policy: Policy,
+    /// It begins with profiles as `wattlm calibrate` measures them; else with none.
+    pub calibrated: bool,
+    /// Of the sensor's noise.
+    pub seed: u64,
+}
+
+/// What the scheduler thought and what it was like.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Planned {
+    /// What decided.
+    pub reason: Reason,
+    /// What it expected.
+    pub forecast: Forecast,
+}
+
+/// A run of the scheduler.
+#[derive(Debug, Clone)]
+pub struct Played {
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The last plan of each request.
+    pub planned: Vec<Option<Planned>>,
+    /// Joules above idle that the calibration before it took; not in the outcome.
+    pub calibration: f64,
+}
+
+/// Runs the scheduler over a trace.
+pub fn play(device: &Device, trace: &Trace, options: Options) -> Played {
+    let mut driver = Driver::new(device, trace, options);
+    let outcome = World::new(device, trace).run(&mut driver);
+    Played { outcome, planned: driver.planned, calibration: driver.calibration }
+}
+
+/// The meter.
+#[derive(Debug)]
+struct Meter {
+    sensor: Sensor,
+    rng: Rng,
+    phase: f64,
+}
+
+impl Meter {
+    fn new(sensor: Sensor, seed: u64) -> Meter {
+        let mut rng = Rng::new(seed).apart(1);
+        let phase = rng.unit();
+        Meter { sensor, rng, phase }
+    }
+
+    /// What it makes of `joules` out of `drawn` in so many seconds that end now.
+    fn read(&mut self, joules: f64, drawn: f64, seconds: f64, now: f64) -> f64 {
+        let Sensor { noise, refresh, drift, drift_period } = self.sensor;
+        let off = drift * ((now / drift_period + self.phase) * std::f64::consts::TAU).sin();
+        let spread = noise * drawn * (refresh / seconds.max(refresh)).sqrt();
+        (joules * (1.0 + off) + spread * self.rng.normal()).max(0.0)
+    }
+
+    fn phase(&mut self, phase: &Phase, now: f64) -> PhaseMeasured {
+        PhaseMeasured {
+            tokens: phase.tokens,
+            // `as` saturates.
+            context: (phase.cells / f64::from(phase.tokens.max(1))) as u32,
+            batch: (phase.batch / phase.steps.max(1.0)).max(1.0) as f32,
+            time: Duration::from_secs_f64(phase.seconds),
+            energy: Microjoules::from_f64(self.read(phase.joules, phase.drawn, phase.seconds, now)),
+        }
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+struct Driver {
+    sched: Sched,
+    meter: Meter,
+    /// Names of lanes that are there, by place in the device.
+    names: Vec<Option<LaneId>>,
+    sites: Vec<Site>,
+    places: BTreeMap<LaneId, usize>,
+    counted: Vec<Counted>,
+    planned: Vec<Option<Planned>>,
+    calibration: f64,
+}
+
+fn site(spec: &LaneSpec) -> Site {
+    Site { variant: VariantId(spec.variant as u32), device: DeviceId(spec.device) }
+}
+
+fn time(seconds: f64) -> Time {
+    Time::ZERO + Duration::from_secs_f64(seconds)
+}
+
+fn id(ask: usize) -> RequestId {
+    RequestId(ask as u64)
+}
+
+impl Driver {
+    fn new(device: &Device, trace: &Trace, options: Options) -> Driver {
+        let threads = device.lanes.iter().filter(|lane| lane.device == 0).map(LaneSpec::threads).max();
+        let mut driver = Driver {
+            sched: Sched::new(Limits { threads: threads.unwrap_or(1), ..Limits::default() }),
+            meter: Meter::new(device.sensor, options.seed),
+            names: vec![None; device.lanes.len()],
+            sites: device.lanes.iter().map(site).collect(),
+            places: BTreeMap::new(),
+            counted: vec![Counted::default(); device.lanes.len()],
+            planned: vec![None; trace.asks.len()],
+            calibration: 0.0,
+        };
+        let power = Power { cap: device.cap.map(Microwatts::from_f64), policy: options.policy, ..Power::default() };
+        let budgets = Budgets { mains: power, battery: power, low_battery: power, low_percent: 0 };
+        driver.sched.handle(Event::Budgets(budgets), Time::ZERO);
+        for spec in &device.lanes {
+            driver.sched.handle(Event::Site { site: site(spec), usable: true }, Time::ZERO);
+            if options.calibrated {
+                let (profile, joules) = calibrate(spec, device, &mut driver.meter);
+                driver.calibration += joules;
+                driver.sched.handle(Event::Profile { site: site(spec), profile: Box::new(profile) }, Time::ZERO);
+            }
+        }
+        // A variant without a lane on the CPU.
+        for variant in 0..device.variants.len() {
+            let cpu = Site::cpu(VariantId(variant as u32));
+            if !device.lanes.iter().any(|spec| site(spec) == cpu) {
+                driver.sched.handle(Event::Site { site: cpu, usable: false }, Time::ZERO);
+            }
+        }
+        driver
+    }
+
+    fn arrival(ask: usize, world: &World<'_>) -> Arrival {
+        let request = world.ask(ask);
+        let held = |lane: usize| {
+            let (session, shared) = request.session?;
+            let cells = world.lanes[lane].held[session].min(shared).min(request.prompt - 1);
+            (cells > 0).then_some((site(&world.device.lanes[lane]), cells))
+        };
+        Arrival {
+            class: request.class,
+            variants: vec![Candidate { variant: VariantId(request.variant as u32), lesser: false }],
+            endpoint: request.endpoint,
+            tokens: request.prompt.saturating_add(request.max_answer),
+            prompt: request.prompt,
+            cached: world.device.lanes_of(request.variant).filter_map(held).collect(),
+            max_answer: request.max_answer,
+            deadline: request.deadline.map(time),
+            first_token: request.ttft.map(time),
+            backend: request.backend,
+            client: ClientId(request.uid),
+            ..Arrival::new(id(ask), Tenant(request.uid), VariantId(request.variant as u32))
+        }
+    }
+
+    fn tell(&mut self, event: Event, world: &World<'_>, out: &mut Vec<Do>) {
+        for action in self.sched.handle(event, time(world.now)) {
+            out.extend(self.action(action));
+        }
+    }
+
+    fn action(&mut self, action: Action) -> Option<Do> {
+        let place = |id: RequestId| usize::try_from(id.0).unwrap_or(usize::MAX);
+        Some(match action {
+            Action::Load { lane, site: at } => {
+                let index = self.sites.iter().position(|site| *site == at)?;
+                self.names[index] = Some(lane);
+                self.places.insert(lane, index);
+                Do::Load(index)
+            }
+            Action::Unload(lane) => Do::Unload(*self.places.get(&lane)?),
+            Action::Planned { id, choice } => {
+                self.planned[place(id)] = Some(Planned { reason: choice.reason, forecast: choice.forecast });
+                return None;
+            }
+            Action::Start { id, lane, export } => {
+                // A lane works with all its threads until it is told otherwise.
+                let threads = (u32::MAX, u32::MAX);
+                Do::Start { ask: place(id), lane: *self.places.get(&lane)?, export, threads }
+            }
+            Action::Refuse { id, .. } => Do::Refuse(place(id)),
+            Action::Expire(id) => Do::Expire(place(id)),
+            Action::Allow { id, energy } => Do::Allow(place(id), energy.as_f64()),
+            Action::Pace { lane, pace } => Do::Pace {
+                lane: *self.places.get(&lane)?,
+                threads: pace.threads,
+                duty: f64::from(pace.duty) / 1000.0,
+                chunk: pace.chunk,
+            },
+        })
+    }
+
+    /// What a request took on its last lane.
+    fn measured(&mut self, ask: usize, world: &World<'_>, out: &mut Vec<Do>) {
+        let request = &world.requests[ask];
+        let Some(Taken { lane, threads, prefill, decode }) = request.taken.last().copied() else { return };
+        let measured = Measured {
+            threads,
+            prefill: self.meter.phase(&prefill, world.now),
+            decode: self.meter.phase(&decode, world.now),
+            metered: true,
+            ended: request.fate == Fate::Answered,
+        };
+        let site = site(&world.device.lanes[lane]);
+        let more = measured.prefill.energy + measured.decode.energy;
+        self.tell(Event::Spent { id: id(ask), more, less: Microjoules::ZERO }, world, out);
+        self.tell(Event::Measured { id: id(ask), site, measured }, world, out);
+    }
+
+    fn sample(&mut self, watts: f64, span: f64, world: &World<'_>, out: &mut Vec<Do>) {
+        for (index, lane) in world.lanes.iter().enumerate() {
+            let (Some(name), now) = (self.names[index], lane.counted(world.now)) else { continue };
+            let before = std::mem::replace(&mut self.counted[index], now);
+            let work = |now: (f64, f64, f64), before: (f64, f64, f64)| Work {
+                // `as` saturates; counts are whole numbers.
+                steps: (now.0 - before.0).round() as u32,
+                tokens: (now.1 - before.1).round() as u32,
+                time: Duration::from_secs_f64((now.2 - before.2).max(0.0)),
+            };
+            let done =
+                Progress { prefill: work(now.prefill, before.prefill), decode: work(now.decode, before.decode) };
+            if done.prefill.steps + done.decode.steps > 0 {
+                self.tell(Event::Progress { lane: name, done }, world, out);
+            }
+        }
+        let read = self.meter.read(watts * span, watts * span, span, world.now) / span.max(1e-9);
+        let span = Duration::from_secs_f64(span);
+        self.tell(Event::Power { draw: Microwatts::from_f64(read), span }, world, out);
+    }
+}
+
+impl Decider for Driver {
+    fn happened(&mut self, what: Happened, world: &World<'_>, out: &mut Vec<Do>) {
+        let spec = |lane: usize| &world.device.lanes[lane];
+        match what {
+            Happened::Arrived(ask) => self.tell(Event::Arrived(Driver::arrival(ask, world)), world, out),
+            Happened::Ready(lane) => {
+                let Some(name) = self.names[lane] else { return };
+                self.counted[lane] = Counted::default();
+                self.tell(Event::LaneReady { lane: name, slots: spec(lane).slots }, world, out);
+                let seconds = spec(lane).load_seconds;
+                let (joules, drawn) = (spec(lane).load_joules(), world.device.idle_watts * seconds);
+                let joules = self.meter.read(joules, joules + drawn, seconds, world.now);
+                self.tell(Event::Woke { site: site(spec(lane)), cost: Cost { seconds, joules } }, world, out);
+            }
+            Happened::Blocked(lane) => {
+                let Some(name) = self.names[lane].take() else { return };
+                let error = Error::new(Code::InsufficientMemory, "other models hold the memory");
+                self.tell(Event::LoadBlocked { lane: name, error }, world, out);
+            }
+            Happened::Gone(lane) => {
+                let Some(name) = self.names[lane].take() else { return };
+                let error = Error::new(Code::WorkerLost, "the worker has gone");
+                let gone = Event::LaneGone { lane: name, retry: Vec::new(), expected: true, error };
+                self.tell(gone, world, out);
+            }
+            Happened::Finished(ask) => {
+                self.tell(Event::Finished(id(ask)), world, out);
+                self.measured(ask, world, out);
+                self.tell(Event::Settled(id(ask)), world, out);
+            }
+            Happened::Exported(ask) => {
+                let request = world.requests[ask].moved.unwrap_or(0);
+                let (bytes, seconds) = world.device.handover_of(world.ask(ask).variant, request);
+                // `as` saturates.
+                let event = Event::Exported {
+                    id: id(ask),
+                    bytes: bytes as u64,
+                    time: Duration::from_secs_f64(seconds / 2.0),
+                };
+                self.tell(event, world, out);
+                self.measured(ask, world, out);
+            }
+            Happened::Tick => self.tell(Event::Tick, world, out),
+            Happened::Sample(watts, span) => self.sample(watts, span, world, out),
+        }
+    }
+
+    fn timeout(&self) -> Option<f64> {
+        // A nanosecond is less than what seconds can tell after some months: never early.
+        self.sched.next_timeout().map(|at| at.0 as f64 / 1e9 + 1e-9)
+    }
+
+    fn samples(&self) -> bool {
+        true
+    }
+}
+
+/// Prompts, contexts, answers and numbers of requests at once that `wattlm calibrate` measures.
+const PROMPTS: [(u32, u32); 4] = [(32, 0), (128, 0), (512, 0), (128, 512)];
+const ANSWER: u32 = 32;
+const CONTEXTS: [u32; 2] = [64, 768];
+const THREADS: [u32; 7] = [1, 2, 3, 4, 6, 8, 12];
+
+/// What a calibration of this lane measures, and the joules that it takes.
+fn calibrate(spec: &LaneSpec, device: &Device, meter: &mut Meter) -> (Profile, f64) {
+    let mut profile = Profile::default();
+    let (mut spent, mut at) = (spec.load_joules(), 0.0);
+    let drawn = spec.load_joules() + device.idle_watts * spec.load_seconds;
+    let joules = meter.read(spec.load_joules(), drawn, spec.load_seconds, at);
+    profile.woke(Cost { seconds: spec.load_seconds, joules });
+    // What the device draws idle with the lane, less without it: ten seconds each.
+    let with = meter.read(10.0 * (device.idle_watts + spec.hold_watts), 10.0 * device.idle_watts, 10.0, at);
+    let without = meter.read(10.0 * device.idle_watts, 10.0 * device.idle_watts, 10.0, at);
+    profile.held(((with - without) / 10.0).max(0.0));
+    spent += 10.0 * spec.hold_watts;
+    let mut phase = |tokens: u32, cells: f64, batch: u32, seconds: f64, watts: f64| {
+        let base = device.idle_watts + spec.hold_watts;
+        let share = 1.0 / f64::from(batch);
+        let phase = Phase {
+            tokens,
+            cells: cells * f64::from(tokens),
+            steps: 1.0,
+            batch: f64::from(batch),
+            seconds,
+            joules: watts * seconds * share,
+            drawn: (base + watts) * seconds,
+        };
+        spent += (watts + spec.hold_watts) * seconds;
+        at += seconds;
+        meter.phase(&phase, at)
+    };
+    for threads in THREADS.into_iter().filter(|n| *n <= spec.threads()) {
+        let point = spec.point(threads);
+        let nothing = PhaseMeasured::default();
+        for (tokens, depth) in PROMPTS {
+            let seconds = spec.prefill_seconds(point, tokens, depth) + spec.prefill_fixed;
+            let cells = f64::from(depth) + f64::from(tokens - 1) / 2.0;
+            let prefill = phase(tokens, cells, 1, seconds, point.prefill_watts);
+            profile.learn(&Measured { threads, prefill, decode: nothing, metered: true, ended: false });
+        }
+        for batch in [1, 2, spec.slots] {
+            for context in CONTEXTS {
+                let batch = batch.min(spec.slots);
+                let cells = f64::from(context) + f64::from(ANSWER - 1) / 2.0;
+                let seconds = f64::from(ANSWER) * spec.step_seconds(point, batch, cells * f64::from(batch));
+                let decode = phase(ANSWER, cells, batch, seconds, spec.step_watts(point, batch));
+                profile.learn(&Measured { threads, prefill: nothing, decode, metered: true, ended: false });
+            }
+        }
+    }
+    (profile, spent)
+}

@@ -1,0 +1,511 @@
+//! The world: requests arrive, lanes load, compute and go, energy is used. Virtual time; no threads, no clock.
+//!
+//! It plays what is around the scheduler: service, lanes and the device itself. A [`Decider`] is told what happened and
+//! answers what to do; the world does it as the daemon would. Lanes batch like the engine: between two steps requests
+//! join and leave; a step holds a token of every answer and pieces of prompts. Equal steps (nobody joins, nobody
+//! leaves) are not made one by one: their time is a sum with a closed form (see `segment`).
+//!
+//! What always holds: time never goes back; the joules by cause sum to the integral of the device's draw; a request
+//! ends once; equal decisions give equal worlds.
+
+use super::device::Device;
+use super::lane::{Lane, Run, Stage, State};
+use super::trace::{Ask, Trace};
+
+/// Between two looks at the meter while something runs, in seconds, as the daemon's `energy.interval`.
+const SAMPLE: f64 = 0.1;
+/// The meter is looked at for so long after the last work.
+const TAIL: f64 = 1.2;
+/// A worker is gone so long after it was told to go.
+const STOPPING: f64 = 0.05;
+/// A decider that wants to be woken so often at one point of time will not stop.
+const TICKS: u32 = 10_000;
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Happened {
+    /// This request arrived.
+    Arrived(usize),
+    /// This lane came up.
+    Ready(usize),
+    /// This lane cannot come up: others hold the memory.
+    Blocked(usize),
+    /// This lane is gone.
+    Gone(usize),
+    /// This request ended on its lane, which has a free slot.
+    Finished(usize),
+    /// The state of this request is out of its lane, which has a free slot.
+    Exported(usize),
+    /// The time that the decider asked for has come.
+    Tick,
+    /// The device drew so many watts on average in so many seconds.
+    Sample(f64, f64),
+}
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Do {
+    /// Bring this lane up.
+    Load(usize),
+    /// Let this lane go.
+    Unload(usize),
+    /// Run a request on a lane.
+    Start {
+        /// Which.
+        ask: usize,
+        /// Where.
+        lane: usize,
+        /// Take its state out when its prompt is computed.
+        export: bool,
+        /// Threads for its prompt and for its answer, where no pace says otherwise; of those who share a step, the most.
+        threads: (u32, u32),
+    },
+    /// End a request that does not run.
+    Refuse(usize),
+    /// End a request that runs: its deadline has passed.
+    Expire(usize),
+    /// End a request that runs once it has used so many joules.
+    Allow(usize, f64),
+    /// How a lane works.
+    Pace {
+        /// Which.
+        lane: usize,
+        /// Threads.
+        threads: u32,
+        /// Share of the time in which it computes.
+        duty: f64,
+        /// Tokens of prompts in a step at most.
+        chunk: u32,
+    },
+}
+
+/// Who decides.
+pub trait Decider {
+    /// Is told what happened and says what to do.
+    fn happened(&mut self, what: Happened, world: &World<'_>, out: &mut Vec<Do>);
+    /// When it wants a [`Happened::Tick`].
+    fn timeout(&self) -> Option<f64>;
+    /// Whether it wants [`Happened::Sample`].
+    fn samples(&self) -> bool {
+        false
+    }
+}
+
+/// Joules by cause.
+#[derive(Debug, Clone, Copy, PartialEq, Default, serde::Serialize)]
+pub struct Joules {
+    /// Bringing lanes up.
+    pub wake: f64,
+    /// Prompts.
+    pub prefill: f64,
+    /// Moving sequences between lanes.
+    pub handover: f64,
+    /// Answers.
+    pub decode: f64,
+    /// Lanes that are resident.
+    pub hold: f64,
+    /// What the device draws anyway.
+    pub idle: f64,
+}
+
+impl Joules {
+    /// All that depends on decisions: everything but the idle draw.
+    pub fn active(&self) -> f64 {
+        self.wake + self.prefill + self.handover + self.decode + self.hold
+    }
+}
+
+/// How a request fared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fate {
+    /// It waits or runs.
+    #[default]
+    Open,
+    /// It has its whole answer.
+    Answered,
+    /// Its deadline passed.
+    Expired,
+    /// It used up what it might.
+    Cut,
+    /// It was never run.
+    Refused,
+}
+
+/// Tokens, times and joules of one phase of a request on one lane, as the daemon's ledger would split them.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Phase {
+    /// Tokens.
+    pub tokens: u32,
+    /// Sum of the cells before each.
+    pub cells: f64,
+    /// Steps.
+    pub steps: f64,
+    /// Sum of the requests in each.
+    pub batch: f64,
+    /// Seconds.
+    pub seconds: f64,
+    /// Joules.
+    pub joules: f64,
+    /// Sum of the draw of the whole device, in joules: what a sensor's error is a part of.
+    pub drawn: f64,
+}
+
+/// What a request took on one lane.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Taken {
+    /// Which.
+    pub lane: usize,
+    /// Threads of its last step.
+    pub threads: u32,
+    /// Its prompt.
+    pub prefill: Phase,
+    /// Its answer.
+    pub decode: Phase,
+}
+
+/// What becomes of a request.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Request {
+    /// How it fared.
+    pub fate: Fate,
+    /// When its first token came.
+    pub first: Option<f64>,
+    /// When it ended.
+    pub end: Option<f64>,
+    /// Tokens of its answer.
+    pub tokens: u32,
+    /// Where its prompt and its answer were computed.
+    pub lanes: (Option<usize>, Option<usize>),
+    /// Its state is out of its lane: cells.
+    pub(super) moved: Option<u32>,
+    /// Joules it was charged with, and what it may use.
+    pub(super) spent: f64,
+    pub(super) allowed: Option<f64>,
+    /// By lane, in order.
+    pub(super) taken: Vec<Taken>,
+}
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outcome {
+    /// By cause, from the beginning of the trace to the end of the last request.
+    pub joules: Joules,
+    /// The integral of the device's draw.
+    pub drawn: f64,
+    /// Seconds to the end of the last request.
+    pub end: f64,
+    /// In the order of the trace.
+    pub requests: Vec<Request>,
+    /// How often a lane was brought up.
+    pub wakes: u32,
+    /// Nothing went on although requests were open; they count as refused.
+    pub stuck: bool,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct World<'a> {
+    /// On what.
+    pub device: &'a Device,
+    /// Who asks.
+    pub trace: &'a Trace,
+    /// Seconds since the beginning.
+    pub now: f64,
+    /// As in [`Device::lanes`].
+    pub lanes: Vec<Lane>,
+    /// As in [`Trace::asks`].
+    pub requests: Vec<Request>,
+    pub(super) joules: Joules,
+    pub(super) drawn: f64,
+    pub(super) temperature: f64,
+    pub(super) throttled: bool,
+    arrived: usize,
+    open: usize,
+    wakes: u32,
+    /// Draw and time at the last sample; when the next is due, and when they end.
+    sampled: (f64, f64),
+    sample_due: Option<f64>,
+    busy_until: f64,
+    /// Lanes that compute, as bits.
+    computing: u64,
+}
+
+impl<'a> World<'a> {
+    /// Nothing is loaded, nothing has arrived.
+    pub fn new(device: &'a Device, trace: &'a Trace) -> World<'a> {
+        World {
+            now: 0.0,
+            lanes: device.lanes.iter().map(|_| Lane::new(trace.sessions)).collect(),
+            requests: vec![Request::default(); trace.asks.len()],
+            joules: Joules::default(),
+            drawn: 0.0,
+            temperature: device.heat.map_or(0.0, |heat| heat.ambient + heat.degrees_per_watt * device.idle_watts),
+            throttled: false,
+            arrived: 0,
+            open: trace.asks.len(),
+            wakes: 0,
+            sampled: (0.0, 0.0),
+            sample_due: None,
+            busy_until: f64::NEG_INFINITY,
+            computing: 0,
+            device,
+            trace,
+        }
+    }
+
+    /// The request as the trace has it.
+    pub fn ask(&self, ask: usize) -> &'a Ask {
+        &self.trace.asks[ask]
+    }
+
+    /// Bytes that lanes hold.
+    pub fn memory(&self) -> u64 {
+        let held = self.lanes.iter().zip(&self.device.lanes).filter(|(lane, _)| lane.state != State::Cold);
+        held.map(|(_, spec)| spec.memory).sum()
+    }
+
+    /// Runs until every request has ended.
+    pub fn run(mut self, decider: &mut impl Decider) -> Outcome {
+        let (mut out, mut news) = (Vec::new(), Vec::new());
+        let samples = decider.samples();
+        let (mut ticks, mut stuck) = (0, false);
+        while self.open > 0 {
+            let timeout = decider.timeout().map_or(f64::INFINITY, |at| at.max(self.now));
+            let arrival = self.trace.asks.get(self.arrived).map_or(f64::INFINITY, |ask| ask.at);
+            let sample = self.sample_due.unwrap_or(f64::INFINITY);
+            let lane = self.lanes.iter().map(Lane::due).fold(f64::INFINITY, f64::min);
+            let next = lane.min(arrival).min(timeout).min(sample);
+            ticks = if next > self.now { 0 } else { ticks + 1 };
+            if next == f64::INFINITY || ticks > TICKS {
+                stuck = true;
+                break;
+            }
+            self.advance(next);
+            for lane in 0..self.lanes.len() {
+                if self.lanes[lane].due() <= self.now {
+                    self.lane_due(lane, &mut news);
+                }
+            }
+            if arrival <= self.now {
+                news.push(Happened::Arrived(self.arrived));
+                self.arrived += 1;
+            }
+            if sample <= self.now {
+                news.push(self.sample());
+            }
+            if news.is_empty() && timeout <= self.now {
+                news.push(Happened::Tick);
+            }
+            loop {
+                let mut told = 0;
+                while let Some(what) = news.get(told).copied() {
+                    told += 1;
+                    decider.happened(what, &self, &mut out);
+                    for action in out.drain(..) {
+                        self.perform(action, &mut news);
+                    }
+                }
+                news.clear();
+                self.go_on();
+                if samples {
+                    self.watch(&mut news);
+                }
+                if news.is_empty() {
+                    break;
+                }
+            }
+        }
+        for request in &mut self.requests {
+            if request.fate == Fate::Open {
+                request.fate = Fate::Refused;
+                request.end = Some(self.now);
+            }
+        }
+        Outcome {
+            joules: self.joules,
+            drawn: self.drawn,
+            end: self.now,
+            requests: self.requests,
+            wakes: self.wakes,
+            stuck,
+        }
+    }
+
+    /// What the device draws now.
+    pub fn watts(&self) -> f64 {
+        let lanes = self.lanes.iter().zip(&self.device.lanes).map(|(lane, spec)| lane.watts(spec));
+        self.device.idle_watts + lanes.sum::<f64>()
+    }
+
+    /// Lets time pass; the draw does not change meanwhile.
+    fn advance(&mut self, to: f64) {
+        let span = to - self.now;
+        if span <= 0.0 {
+            return;
+        }
+        let watts = self.watts();
+        self.drawn += watts * span;
+        self.joules.idle += self.device.idle_watts * span;
+        for (lane, spec) in self.lanes.iter().zip(&self.device.lanes) {
+            match lane.state {
+                State::Cold => {}
+                State::Loading { .. } => self.joules.wake += spec.load_watts * span,
+                State::Ready | State::Stopping { .. } => self.joules.hold += spec.hold_watts * span,
+            }
+        }
+        if let Some(heat) = self.device.heat {
+            let end = heat.ambient + heat.degrees_per_watt * watts;
+            self.temperature = end + (self.temperature - end) * (-span / heat.seconds).exp();
+            let line = if self.throttled { heat.resume } else { heat.limit };
+            self.throttled = self.temperature >= line;
+        }
+        self.now = to;
+    }
+
+    fn lane_due(&mut self, index: usize, news: &mut Vec<Happened>) {
+        let lane = &mut self.lanes[index];
+        match lane.state {
+            State::Loading { .. } => {
+                lane.state = State::Ready;
+                news.push(Happened::Ready(index));
+            }
+            State::Stopping { .. } => {
+                *lane = Lane::new(self.trace.sessions);
+                news.push(Happened::Gone(index));
+            }
+            _ => self.segment_ends(index, news),
+        }
+    }
+
+    fn perform(&mut self, action: Do, news: &mut Vec<Happened>) {
+        match action {
+            Do::Load(lane) if self.lanes[lane].state == State::Cold => {
+                let spec = &self.device.lanes[lane];
+                if self.memory() + spec.memory > self.device.memory {
+                    news.push(Happened::Blocked(lane));
+                } else {
+                    self.wakes += 1;
+                    self.lanes[lane].state = State::Loading { since: self.now, until: self.now + spec.load_seconds };
+                }
+            }
+            Do::Unload(lane) if self.lanes[lane].running.is_empty() => {
+                if matches!(self.lanes[lane].state, State::Ready | State::Loading { .. }) {
+                    self.lanes[lane].state = State::Stopping { until: self.now + STOPPING };
+                }
+            }
+            Do::Start { ask, lane, export, threads } => self.start(ask, lane, export, threads),
+            Do::Refuse(ask) => self.end(ask, Fate::Refused),
+            Do::Expire(ask) => {
+                for index in 0..self.lanes.len() {
+                    let Some(run) = self.lanes[index].running.iter_mut().find(|run| run.ask == ask) else { continue };
+                    run.ends = Some(Fate::Expired);
+                    match self.lanes[index].segment {
+                        Some(_) => self.cut(index),
+                        None => self.retire(index, news),
+                    }
+                }
+            }
+            Do::Allow(ask, joules) => self.requests[ask].allowed = Some(joules),
+            Do::Pace { lane, threads, duty, chunk } => {
+                self.lanes[lane].pace = Some((threads, duty.clamp(0.001, 1.0), chunk.max(1)));
+                self.cut(lane);
+            }
+            Do::Load(_) | Do::Unload(_) => {}
+        }
+    }
+
+    fn start(&mut self, ask: usize, lane: usize, export: bool, threads: (u32, u32)) {
+        let request = &mut self.requests[ask];
+        let spec = self.trace.asks[ask].session;
+        let (prompt, answer) = (self.trace.asks[ask].prompt, self.trace.asks[ask].answer);
+        if request.fate != Fate::Open || self.lanes[lane].state != State::Ready {
+            return;
+        }
+        let held = spec.map_or(0, |(session, shared)| self.lanes[lane].held[session].min(shared)).min(prompt - 1);
+        let run = match request.moved.take() {
+            Some(cells) => {
+                request.lanes.1 = Some(lane);
+                Run::new(ask, Stage::Import, 0, cells, answer, false, threads)
+            }
+            None => {
+                request.lanes = (Some(lane), (!export).then_some(lane));
+                Run::new(ask, Stage::Prompt, prompt - held, held, answer, export, threads)
+            }
+        };
+        self.lanes[lane].running.push(run);
+        self.cut(lane);
+    }
+
+    pub(super) fn end(&mut self, ask: usize, fate: Fate) {
+        let request = &mut self.requests[ask];
+        if request.fate == Fate::Open {
+            request.fate = fate;
+            request.end = Some(self.now);
+            self.open -= 1;
+        }
+    }
+
+    /// Lanes that have something to do begin it.
+    fn go_on(&mut self) {
+        for index in 0..self.lanes.len() {
+            let lane = &self.lanes[index];
+            if lane.state == State::Ready && lane.segment.is_none() && !lane.running.is_empty() {
+                self.begin(index);
+            }
+        }
+        if self.device.contention > 0.0 {
+            let bits = self.lanes.iter().enumerate().filter(|(_, lane)| lane.segment.is_some());
+            let computing = bits.fold(0, |bits, (index, _)| bits | 1u64 << (index % 64));
+            if computing != self.computing {
+                self.computing = computing;
+                // Who computes beside others, or no longer, is slower or faster from the next step on.
+                (0..self.lanes.len()).for_each(|index| self.cut(index));
+            }
+        }
+    }
+
+    /// What every step takes longer now, and draws more.
+    pub(super) fn stretch(&self, lane: usize) -> (f64, f64) {
+        let (mut time, mut watts) = (1.0, 1.0);
+        if self.device.contention > 0.0 {
+            let others = self.lanes.iter().enumerate().any(|(i, other)| i != lane && other.segment.is_some());
+            time *= 1.0 + if others { self.device.contention } else { 0.0 };
+        }
+        if let Some(heat) = self.device.heat.filter(|_| self.throttled) {
+            (time, watts) = (time * heat.slower, watts * heat.watts);
+        }
+        if let Some(drift) = self.device.drift {
+            let (sine, cosine) = (self.now / drift.period * std::f64::consts::TAU).sin_cos();
+            (time, watts) = (time * (1.0 + drift.time * sine), watts * (1.0 + drift.watts * cosine));
+        }
+        (time, watts)
+    }
+
+    /// Where what a step takes changes with time, how far equal steps are reckoned at once, in seconds.
+    pub(super) fn horizon(&self) -> f64 {
+        let heat = self.device.heat.map_or(f64::INFINITY, |heat| heat.seconds / 20.0);
+        self.device.drift.map_or(heat, |drift| heat.min(drift.period / 50.0))
+    }
+
+    fn sample(&mut self) -> Happened {
+        let (drawn, at) = self.sampled;
+        let span = self.now - at;
+        self.sampled = (self.drawn, self.now);
+        self.sample_due = (self.now < self.busy_until).then_some(self.now + SAMPLE);
+        Happened::Sample((self.drawn - drawn) / span.max(1e-9), span)
+    }
+
+    /// Begins to look at the meter when something begins to run.
+    fn watch(&mut self, news: &mut Vec<Happened>) {
+        let busy = |lane: &Lane| lane.segment.is_some() || matches!(lane.state, State::Loading { .. });
+        if self.lanes.iter().any(busy) {
+            self.busy_until = self.now + TAIL;
+            if self.sample_due.is_none() {
+                if self.now > self.sampled.1 {
+                    news.push(self.sample());
+                }
+                self.sample_due = Some(self.now + SAMPLE);
+            }
+        }
+    }
+}
