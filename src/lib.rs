@@ -9,6 +9,9 @@
 /// This crate's version, as in `Cargo.toml`.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// llama.cpp's version, as its bindings count it: what it takes may change with it.
+pub const LLAMA: &str = "0.1.161";
+
 #[cfg(feature = "capi")]
 pub mod capi;
 pub mod clock;
@@ -34,3 +37,12 @@ pub mod server;
 pub mod service;
 #[cfg(feature = "daemon")]
 pub mod worker;
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn llama_cpps_version_is_that_of_the_dependency() {
+        let manifest = include_str!("../Cargo.toml");
+        assert!(manifest.contains(&format!("llama-cpp-sys-2 = {{ version = \"={}\"", super::LLAMA)));
+    }
+}

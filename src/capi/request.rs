@@ -29,6 +29,13 @@ pub const WATTLM_POLICY_BALANCED: i32 = 2;
 /// Most tokens per second.
 pub const WATTLM_POLICY_MAX_THROUGHPUT: i32 = 3;
 
+/// Any device that the model can run on.
+pub const WATTLM_BACKEND_ANY: i32 = 0;
+/// The processor only.
+pub const WATTLM_BACKEND_CPU: i32 = 1;
+/// A GPU only.
+pub const WATTLM_BACKEND_GPU: i32 = 2;
+
 /// One message of a conversation. UTF-8 strings of the caller's, read during the call only.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -88,6 +95,11 @@ pub struct wattlm_request_options {
     pub json_schema: *const c_char,
     /// A JSON object with further fields of the request, such as {"logit_bias":{"12":-100}}. NULL: none.
     pub extra_json: *const c_char,
+    /// WATTLM_BACKEND_….
+    pub backend: i32,
+    /// 1: a lesser variant of the model, or a shorter answer, will do where else a limit would not be kept; the receipt
+    /// says so. 0: never.
+    pub degrade: i32,
 }
 
 // SAFETY: plain data that may be zero, beginning with its size.
@@ -162,14 +174,16 @@ impl wattlm_request_options {
         let mut own = Map::new();
         let class = ["", "interactive", "standard", "background"];
         let policy = ["", "min-energy", "balanced", "max-throughput"];
+        let backend = ["", "cpu", "gpu", ""];
         for (name, value, key, words) in [
             ("options.request_class", self.request_class, "class", class),
             ("options.policy", self.policy, "policy", policy),
+            ("options.backend", self.backend, "backend", backend),
         ] {
             match usize::try_from(value).ok().and_then(|i| words.get(i)) {
-                Some(&"") => {}
-                Some(word) => drop(own.insert(key.into(), (*word).into())),
-                None => return Err(bad(name, "is none of the header's values")),
+                Some(&"") if value == 0 => {}
+                Some(word) if !word.is_empty() => drop(own.insert(key.into(), (*word).into())),
+                _ => return Err(bad(name, "is none of the header's values")),
             }
         }
         if let Some(joules) = number(self.max_joules, "max_joules")? {
@@ -179,6 +193,11 @@ impl wattlm_request_options {
             if value != 0 {
                 own.insert(key.into(), value.into());
             }
+        }
+        match self.degrade {
+            0 => {}
+            1 => drop(own.insert("degrade".into(), true.into())),
+            _ => return Err(bad("options.degrade", "must be 0 or 1")),
         }
         if own.is_empty() {
             return Ok(());

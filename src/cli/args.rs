@@ -73,6 +73,16 @@ pub(super) enum Command {
         #[arg(long, value_name = "UID")]
         uid: Option<u32>,
     },
+    Estimate(Estimate),
+    /// Shows why a request ran where it ran, what it was thought to take and what it took
+    ///
+    /// Of the last 1024 requests, your own; for administrators everybody's. The plan stands beside what the request really
+    /// took and the next best plan.
+    Explain {
+        /// Its name, as in X-Request-Id, an answer's id or a receipt
+        request: String,
+    },
+    Calibrate(Calibration),
     Account(Account),
     Meter(Meter),
     #[command(subcommand)]
@@ -125,6 +135,45 @@ pub(super) struct Chat {
     pub(super) ask: Ask,
 }
 
+/// Tells what a request would take, without running it
+///
+/// Tokens, time, energy, memory, where it would run and why, and what else it could do. It is the service's own choice, made
+/// as for a request that comes now. Tokens of the prompt are reckoned by its length.
+#[derive(Debug, Args)]
+pub(super) struct Estimate {
+    /// The prompt; "-" or none at all: standard input
+    pub(super) prompt: Option<String>,
+    /// As if the prompt were completed as it stands, without the chat template
+    #[arg(long, conflicts_with = "system")]
+    pub(super) raw: bool,
+    #[command(flatten)]
+    pub(super) ask: Ask,
+}
+
+/// Measures what models take on each device, so that requests run where it is best
+///
+/// Loads each variant on each device that it fits and asks it prompts of several lengths and answers at several depths,
+/// alone and in company, with several numbers of threads. What is measured is kept as it comes, so that it may be interrupted
+/// (Ctrl-C) and begun again; every later request refines it. Shows what it found: speed and energy of prompts and answers,
+/// what loading and holding a model takes, and what follows from that. For administrators; let little else run meanwhile.
+#[derive(Debug, Args)]
+pub(super) struct Calibration {
+    /// The model, or model:variant [default: all]
+    pub(super) model: Option<String>,
+    /// Measures less: some 20 seconds for each variant on each device
+    #[arg(long)]
+    pub(super) quick: bool,
+    /// Ends the measurements of a variant on a device after this time [default: 3m, with --quick 20s]
+    #[arg(long, value_name = "TIME")]
+    pub(super) time: Option<Span>,
+    /// Measures on this kind of device only [default: all]
+    #[arg(long, value_name = "DEVICE")]
+    pub(super) backend: Option<Backend>,
+    /// Measures nothing and shows what is known
+    #[arg(long, conflicts_with_all = ["quick", "time"])]
+    pub(super) show: bool,
+}
+
 /// What `generate` and `chat` have in common.
 #[derive(Debug, Args)]
 pub(super) struct Ask {
@@ -164,6 +213,18 @@ pub(super) struct Ask {
     /// Ends the answer when it has used this much energy, such as 5J
     #[arg(long, value_name = "ENERGY", value_parser = energy)]
     pub(super) max_joules: Option<Microjoules>,
+    /// Tries to send the first token in this time, such as 500ms
+    #[arg(long, value_name = "TIME")]
+    pub(super) max_ttft: Option<Span>,
+    /// What is saved for it [default: as the service is configured]
+    #[arg(long, value_name = "WHAT")]
+    pub(super) policy: Option<Policy>,
+    /// Runs it on this kind of device only [default: where it is best]
+    #[arg(long, value_name = "DEVICE")]
+    pub(super) backend: Option<Backend>,
+    /// Takes a lesser variant of the model, or a shorter answer, where else a limit would not be kept
+    #[arg(long)]
+    pub(super) degrade: bool,
     /// Prints on standard error what the answer took: energy, tokens, speed, times, where it ran and why
     #[arg(long)]
     pub(super) receipt: bool,
@@ -201,6 +262,56 @@ impl From<Class> for sched::Class {
             Class::Interactive => sched::Class::Interactive,
             Class::Standard => sched::Class::Standard,
             Class::Background => sched::Class::Background,
+        }
+    }
+}
+
+/// As [`sched::Policy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Policy {
+    /// Energy, whatever time it takes
+    MinEnergy,
+    /// Energy and time
+    Balanced,
+    /// Time
+    MaxThroughput,
+}
+
+impl Policy {
+    /// On the wire.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Policy::MinEnergy => "min-energy",
+            Policy::Balanced => "balanced",
+            Policy::MaxThroughput => "max-throughput",
+        }
+    }
+}
+
+impl From<Policy> for sched::Policy {
+    fn from(policy: Policy) -> sched::Policy {
+        match policy {
+            Policy::MinEnergy => sched::Policy::MinEnergy,
+            Policy::Balanced => sched::Policy::Balanced,
+            Policy::MaxThroughput => sched::Policy::MaxThroughput,
+        }
+    }
+}
+
+/// As [`sched::Backend`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Backend {
+    /// The processor
+    Cpu,
+    /// A GPU
+    Gpu,
+}
+
+impl From<Backend> for sched::Backend {
+    fn from(backend: Backend) -> sched::Backend {
+        match backend {
+            Backend::Cpu => sched::Backend::Cpu,
+            Backend::Gpu => sched::Backend::Gpu,
         }
     }
 }
@@ -481,6 +592,9 @@ mod tests {
             ["generate", "--seed", "-1"],
             ["generate", "--max-joules", "0"],
             ["generate", "--max-joules", "5"],
+            ["generate", "--max-ttft", "1"],
+            ["generate", "--policy", "fastest"],
+            ["generate", "--backend", "npu"],
             ["budget", "--uid", "root"],
         ] {
             assert_eq!(parse(&bad).unwrap_err().exit_code(), 2, "{bad:?}");

@@ -30,7 +30,7 @@ pub(super) fn message(role: &str, content: &str) -> Value {
 }
 
 /// The request's body. What was not asked for is left to the service.
-fn body(ask: &Ask, prompt: &Prompt, class: Option<Class>) -> Value {
+pub(super) fn body(ask: &Ask, prompt: &Prompt, class: Option<Class>) -> Value {
     let mut body = Map::new();
     match prompt {
         Prompt::Chat(messages) => body.insert("messages".into(), json!(messages)),
@@ -56,9 +56,20 @@ fn body(ask: &Ask, prompt: &Prompt, class: Option<Class>) -> Value {
     if let Some(energy) = ask.max_joules {
         own.insert("max_joules".into(), json!(energy));
     }
-    if let Some(deadline) = ask.deadline {
-        // Rounded up: zero would be no time at all.
-        own.insert("deadline_ms".into(), json!(deadline.0.as_micros().div_ceil(1000) as u64));
+    for (key, time) in [("deadline_ms", ask.deadline), ("max_ttft_ms", ask.max_ttft)] {
+        if let Some(time) = time {
+            // Rounded up: zero would be no time at all.
+            own.insert(key.into(), json!(time.0.as_micros().div_ceil(1000) as u64));
+        }
+    }
+    if let Some(policy) = ask.policy {
+        own.insert("policy".into(), json!(crate::sched::Policy::from(policy)));
+    }
+    if let Some(backend) = ask.backend {
+        own.insert("backend".into(), json!(crate::sched::Backend::from(backend)));
+    }
+    if ask.degrade {
+        own.insert("degrade".into(), json!(true));
     }
     set("wattlm", Some(Value::Object(own)).filter(|o| o.as_object().is_some_and(|o| !o.is_empty())));
     Value::Object(body)
@@ -260,13 +271,21 @@ mod tests {
             "2.5J",
             "--deadline",
             "1500ms",
+            "--max-ttft",
+            "300us",
+            "--policy",
+            "min-energy",
+            "--backend",
+            "gpu",
+            "--degrade",
         ]);
         assert_eq!(
             body(&all, &chat, Some(Class::Background)),
             json!({
                 "messages": [{"role": "user", "content": "hi"}], "model": "a:b", "max_tokens": 9, "temperature": 0.5,
                 "top_p": 0.25, "top_k": 7, "min_p": 0.125, "seed": 3, "stop": ["x"],
-                "wattlm": {"class": "background", "max_joules": 2.5, "deadline_ms": 1500},
+                "wattlm": {"class": "background", "max_joules": 2.5, "deadline_ms": 1500, "max_ttft_ms": 1,
+                    "policy": "min-energy", "backend": "gpu", "degrade": true},
             })
         );
     }

@@ -38,7 +38,7 @@ pub(super) fn run(args: &Generate, connect: impl FnOnce() -> Result<Client>, out
     Ok(())
 }
 
-fn prompt(argument: Option<&str>) -> Result<String> {
+pub(super) fn prompt(argument: Option<&str>) -> Result<String> {
     let bad = |text: String| Error::new(Code::InvalidRequest, text);
     let stdin = std::io::stdin();
     match argument {

@@ -11,8 +11,11 @@ mod args;
 mod ask;
 mod budget;
 mod calibrate;
+mod calibration;
 mod chat;
 mod config;
+mod explain;
+mod findings;
 mod generate;
 mod man;
 mod meter;
@@ -73,6 +76,9 @@ fn run(command: Command, socket: Option<PathBuf>, out: Out) -> Result<ExitCode> 
     match command {
         Command::Generate(args) => generate::run(&args, connect, out)?,
         Command::Chat(args) => chat::run(args, &connect()?, out)?,
+        Command::Estimate(args) => explain::estimate(&args, connect, out)?,
+        Command::Explain { request } => explain::explain(&connect()?, &request, out)?,
+        Command::Calibrate(args) => return calibration::run(&args, &connect()?, out),
         Command::Account(args) => account::run(&args, connect, out)?,
         Command::Status => status::run(&connect()?, out)?,
         Command::Budget { uid } => budget::run(&connect()?, uid, out)?,

@@ -1,9 +1,10 @@
 //! `wattlm status`: what the service is doing, as a page for people or the wire's object for programs.
 
 use crate::client::Client;
+use crate::energy::account::Day;
 use crate::energy::{Quality, Scope};
 use crate::error::{Code, Error, Result};
-use crate::service::{EnergyStatus, LaneStatus, Status};
+use crate::service::{EnergyStatus, LaneStatus, ProfileStatus, Status};
 use crate::units::{Bytes, Microjoules};
 
 use super::print::{count, seconds, table, Out};
@@ -58,6 +59,9 @@ fn page(s: &Status) -> String {
     if let Some(fault) = &s.last_fault {
         rows.push(("last fault", fault.clone()));
     }
+    if !s.profiles.is_empty() {
+        rows.push(("measured", measured(s)));
+    }
     let mut page: String = rows.iter().map(|(name, value)| format!("{name:<13}{value}\n")).collect();
     if s.lanes.is_empty() {
         page.push_str("\nNo model is loaded; the first request loads one.");
@@ -93,6 +97,19 @@ fn meter(e: &EnergyStatus) -> String {
         Quality::Estimated => "; it does not work, energy is estimated",
     };
     format!("{}: {scope}{refresh}{quality}", e.source)
+}
+
+/// What is known of which model where.
+fn measured(s: &Status) -> String {
+    let one = |p: &ProfileStatus| {
+        let when = match p.calibrated {
+            Some(at) => format!("calibrated on {}", Day::of_unix(at)),
+            None => format!("{} prompts and {} answers by the way", p.prompts, p.answers),
+        };
+        format!("{} on {}: {when}", p.model, p.device)
+    };
+    // Under one another, behind the column of names.
+    s.profiles.iter().map(one).collect::<Vec<_>>().join(&format!("\n{:<13}", ""))
 }
 
 fn energy(e: &EnergyStatus) -> String {
@@ -156,6 +173,7 @@ mod tests {
             no_gpu: None,
             distrusted: Vec::new(),
             energy: EnergyStatus::default(),
+            profiles: Vec::new(),
         }
     }
 
@@ -187,6 +205,26 @@ mod tests {
         let mut old = serde_json::to_value(status()).unwrap();
         old.as_object_mut().unwrap().remove("energy");
         assert_eq!(serde_json::from_value::<Status>(old).unwrap(), status());
+    }
+
+    #[test]
+    fn what_was_measured_is_told_by_device() {
+        let profile = |device: &str, calibrated| ProfileStatus {
+            model: "m:q4_0".into(),
+            device: device.into(),
+            prompts: 9,
+            answers: 7,
+            calibrated,
+        };
+        let profiles = vec![profile("cpu", Some(1_795_651_200)), profile("gpu0", None)];
+        let page = page(&Status { profiles, ..status() });
+        assert!(
+            page.contains(
+                "\nmeasured     m:q4_0 on cpu: calibrated on 2026-11-26\n             \
+                 m:q4_0 on gpu0: 9 prompts and 7 answers by the way\n"
+            ),
+            "{page}"
+        );
     }
 
     #[test]
@@ -230,6 +268,7 @@ mod tests {
             kernels: "zen4 (AVX512)".into(),
             excluded_kernels: vec!["sapphirerapids".into()],
             threads: 4,
+            threads_max: 4,
             pid: Some(7),
             running: 1,
             slots: 4,

@@ -249,6 +249,30 @@ impl Client {
         self.json("GET", &format!("/wattlm/v1/account?{query}"), None)
     }
 
+    /// One of the last requests: how it ran and why there.
+    ///
+    /// # Errors
+    /// `not_found` where it is not known (any more) or somebody else's; as [`Client::json`].
+    pub fn explain(&self, request: &str) -> Result<Value> {
+        self.json("GET", &format!("/wattlm/v1/requests/{}", escape(request)), None)
+    }
+
+    /// What a request would take, without running it. `body` is a chat's or a completion's.
+    ///
+    /// # Errors
+    /// What the request would be refused with; as [`Client::json`].
+    pub fn estimate(&self, body: &Value) -> Result<Value> {
+        self.json("POST", "/wattlm/v1/estimate", Some(body))
+    }
+
+    /// What is known of models on devices.
+    ///
+    /// # Errors
+    /// As [`Client::json`].
+    pub fn profiles(&self) -> Result<Value> {
+        self.json("GET", "/wattlm/v1/profiles", None)
+    }
+
     /// Starts to load a model.
     ///
     /// # Errors

@@ -233,6 +233,12 @@ sections! {
         aliases: Vec<String> = Vec::new(), Reload;
         /// The variant that answers a request which names none, such as `q4_k_m`.
         default_variant: Option<String> = None, Reload;
+        /// Variants of it that are as good as one another, such as `["q4_0", "q4_k_m"]`: the service answers a request that
+        /// names none with the one that is best where it runs. Empty: the default alone.
+        variants: Vec<String> = Vec::new(), Reload;
+        /// Lesser ones that answer in its place where a request allows that (`degrade`) and nothing else keeps its limits:
+        /// smaller models of the same family, or variants, each a name or `name:variant`, the best first.
+        degrade_to: Vec<String> = Vec::new(), Reload;
         /// As in `[models]`.
         context: Option<u32> = None, NextLoad, Some(64)..=Some(MAX_CONTEXT);
         /// As in `[models]`.

@@ -15,7 +15,7 @@
 
 use super::cost::{outlook, Ask, Closed, Outlook, Place};
 use super::lanes::Stage;
-use super::{Arrival, Backend, Candidate, Choice, Plan, Policy, Reason, Sched, Site};
+use super::{Arrival, Backend, Candidate, Choice, Estimate, Plan, Policy, Reason, Sched, Site};
 use crate::error::{Code, Error};
 
 /// Plans as good as this are equal: the second criterion decides.
@@ -76,8 +76,9 @@ impl Sched {
     ///
     /// # Errors
     /// No device may run it.
-    pub fn estimate(&self, arrival: &Arrival) -> Result<Choice, Error> {
-        self.choose(arrival, &[]).map(|chosen| chosen.choice)
+    pub fn estimate(&self, arrival: &Arrival) -> Result<Estimate, Error> {
+        let choice = self.choose(arrival, &[])?.choice;
+        Ok(Estimate { alternatives: choice.runner_up.into_iter().collect(), choice })
     }
 
     /// How this request runs. `lost`: sites where it lost its lane or where none came up, which are taken only where there

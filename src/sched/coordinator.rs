@@ -131,6 +131,7 @@ impl Sched {
             }
             Event::Measured { id, site, measured } => self.measured(id, site, &measured),
             Event::Woke { site, cost } => self.known.woke(site, cost),
+            Event::Held { site, watts } => self.known.held(site, watts),
             Event::Exported { id, time, .. } => self.exported(id, time, &mut out),
             Event::Stopped(id) => self.stopped(id, &mut out),
             Event::Spent { id, more, less } => self.book.spent(id, more, less),

@@ -37,7 +37,7 @@ mod tests;
 pub use budget::{ClientId, ClientLimits, PurseId, PurseState};
 pub use coordinator::{LaneState, Sched};
 pub use pace::{PowerState, Progress, Work, FLOOR};
-pub use plan::{Choice, Forecast, Plan, Reason};
+pub use plan::{Choice, Estimate, Forecast, Plan, Reason};
 pub use power::{Budgets, Policy, Power, Supply};
 pub use profile::{Cost, Measured, News, PhaseMeasured, Profile};
 pub use site::{Backend, DeviceId, Site, VariantId};
@@ -113,6 +113,8 @@ pub struct Arrival {
     pub backend: Option<Backend>,
     /// A lesser variant or a shorter answer will do where nothing else keeps what it asks for.
     pub degrade: bool,
+    /// Its lane works with so many threads as long as it runs, whatever is best: it measures.
+    pub threads: Option<u32>,
     /// Whose purse it draws from, beside the device's.
     pub client: ClientId,
     /// Energy that it will take, where no profile says.
@@ -139,6 +141,7 @@ impl Arrival {
             policy: None,
             backend: None,
             degrade: false,
+            threads: None,
             client: ClientId(tenant.0),
             predicted: Microjoules::ZERO,
             max_joules: None,
@@ -231,6 +234,13 @@ pub enum Event {
         site: Site,
         /// So much.
         cost: Cost,
+    },
+    /// Keeping the lane here resident and idle was seen to add so many watts to what the device draws.
+    Held {
+        /// Where.
+        site: Site,
+        /// So many.
+        watts: f64,
     },
     /// A request that was started with `export` has its prompt computed, and its state is out of the lane: its slot is
     /// free.

@@ -37,15 +37,20 @@ impl Sched {
         let first = out.iter().position(|action| matches!(action, Action::Start { .. })).unwrap_or(out.len());
         out.splice(first..first, allowed);
         let ready = self.lanes.iter().filter(|(_, lane)| matches!(lane.stage, Stage::Ready { .. }));
-        let work = ready.map(|(site, lane)| (lane.id, site, !lane.running.is_empty(), self.preferred(site, lane)));
+        let work = |(site, lane): (Site, &Lane)| (lane.id, site, !lane.running.is_empty(), self.preferred(site, lane));
+        let work: Vec<_> = ready.map(work).collect();
         let Limits { threads, duty, .. } = self.limits;
         self.pacer.bound(&Bounds { cap: self.effective_cap(), policy: self.policy(), threads, duty });
-        self.pacer.settle(work, self.now, out);
+        self.pacer.settle(work.into_iter(), self.now, out);
     }
 
     /// The numbers of threads that the plans of those that run in this lane count on: of each the largest. `None` where
     /// the pacer finds them.
     fn preferred(&self, site: Site, lane: &Lane) -> Option<(u32, u32)> {
+        let asked = |id: &RequestId| self.requests.get(id)?.arrival.threads;
+        if let Some(threads) = lane.running.iter().find_map(asked) {
+            return Some((threads, threads));
+        }
         if self.effective_cap().is_some() || self.policy() == Policy::MaxThroughput {
             return None;
         }

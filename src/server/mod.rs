@@ -39,7 +39,10 @@ pub use openai::{parse, Ask, Endpoint};
 use crate::energy::account::Report;
 use crate::error::Error;
 use crate::lane::RequestId;
-use crate::service::{AccountQuery, Budget, Generate, Handle, ModelInfo, Peer, Reply, Sink, Status};
+use crate::service::{
+    AccountQuery, Budget, EstimateReport, Generate, Handle, ModelInfo, Peer, ProfileReport, Reply, RequestReport, Sink,
+    Status,
+};
 
 /// What answers. The calls and their promises are those of [`Handle`].
 #[allow(missing_docs)]
@@ -53,6 +56,9 @@ pub trait Backend: Clone + 'static {
     fn status(&self, reply: Reply<Status>);
     fn budget(&self, peer: Peer, uid: Option<u32>, reply: Reply<Result<Budget, Error>>);
     fn account(&self, peer: Peer, query: AccountQuery, reply: Reply<Result<Report, Error>>);
+    fn explain(&self, peer: Peer, id: RequestId, reply: Reply<Result<RequestReport, Error>>);
+    fn estimate(&self, peer: Peer, request: Generate, reply: Reply<Result<EstimateReport, Error>>);
+    fn profiles(&self, reply: Reply<Vec<ProfileReport>>);
 }
 
 impl Backend for Handle {
@@ -82,6 +88,15 @@ impl Backend for Handle {
     }
     fn account(&self, peer: Peer, query: AccountQuery, reply: Reply<Result<Report, Error>>) {
         Handle::account(self, peer, query, reply)
+    }
+    fn explain(&self, peer: Peer, id: RequestId, reply: Reply<Result<RequestReport, Error>>) {
+        Handle::explain(self, peer, id, reply)
+    }
+    fn estimate(&self, peer: Peer, request: Generate, reply: Reply<Result<EstimateReport, Error>>) {
+        Handle::estimate(self, peer, request, reply)
+    }
+    fn profiles(&self, reply: Reply<Vec<ProfileReport>>) {
+        Handle::profiles(self, reply)
     }
 }
 

@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::error::{Code, Error, Result};
 use crate::lane::{Message, Prompt, Sampling};
-use crate::sched::Class;
+use crate::sched::{self, Class, Policy};
 use crate::service::Generate;
 use crate::units::Microjoules;
 
@@ -56,6 +56,18 @@ pub enum Endpoint {
 pub fn parse(endpoint: Endpoint, body: &[u8], max_depth: u32) -> Result<Ask> {
     super::fields::check(body, max_depth)?;
     super::json::parse::<Body>(body, max_depth)?.check(endpoint)
+}
+
+/// Reads a body that could come to either endpoint: a chat's where it has messages.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_either(body: &[u8], max_depth: u32) -> Result<Ask> {
+    super::fields::check(body, max_depth)?;
+    let body = super::json::parse::<Body>(body, max_depth)?;
+    let endpoint =
+        if body.prompt.is_some() && body.messages.is_none() { Endpoint::Completions } else { Endpoint::Chat };
+    body.check(endpoint)
 }
 
 /// What either endpoint takes. `null` is the same as absent.
@@ -149,6 +161,11 @@ impl Body {
                 class: extension.class.unwrap_or_default(),
                 deadline: extension.deadline_ms.map(Duration::from_millis),
                 max_joules: extension.max_joules.map(Microjoules::from_f64),
+                max_ttft: extension.max_ttft_ms.map(Duration::from_millis),
+                policy: extension.policy,
+                backend: extension.backend.and_then(Named::device),
+                degrade: extension.degrade.unwrap_or(false),
+                threads: extension.threads,
             },
             stream,
             include_usage,
@@ -371,24 +388,47 @@ impl<'de> Deserialize<'de> for Stop {
 /// The most that `max_joules` may say: beyond it a whole number of microjoules is not exact.
 const MAX_JOULES: f64 = 1e9;
 
+/// More threads than any lane has.
+const MAX_THREADS: u32 = 256;
+
+/// Where it shall run, as clients say it.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Named {
+    Auto,
+    Cpu,
+    Gpu,
+}
+
+impl Named {
+    fn device(self) -> Option<sched::Backend> {
+        match self {
+            Named::Auto => None,
+            Named::Cpu => Some(sched::Backend::Cpu),
+            Named::Gpu => Some(sched::Backend::Gpu),
+        }
+    }
+}
+
 /// The object `wattlm`. Its fields are ours, so that an unknown one is a mistake.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Extension {
     class: Option<Class>,
     deadline_ms: Option<u64>,
-    backend: Option<String>,
-    policy: Option<de::IgnoredAny>,
+    backend: Option<Named>,
+    policy: Option<Policy>,
     max_joules: Option<f64>,
-    max_ttft_ms: Option<de::IgnoredAny>,
-    degrade: Option<de::IgnoredAny>,
+    max_ttft_ms: Option<u64>,
+    degrade: Option<bool>,
+    threads: Option<u32>,
     #[serde(flatten)]
     unknown: BTreeMap<String, de::IgnoredAny>,
 }
 
 impl Extension {
-    const KNOWN: [&'static str; 7] =
-        ["class", "deadline_ms", "backend", "policy", "max_joules", "max_ttft_ms", "degrade"];
+    const KNOWN: [&'static str; 8] =
+        ["class", "deadline_ms", "backend", "policy", "max_joules", "max_ttft_ms", "degrade", "threads"];
 
     fn check(&self) -> Result<()> {
         if let Some(key) = self.unknown.keys().next() {
@@ -400,18 +440,16 @@ impl Extension {
             let what = format!("is unknown; did you mean {near}?");
             return Err(bad(&format!("wattlm.{shown}"), &what));
         }
-        let later = [("policy", &self.policy), ("max_ttft_ms", &self.max_ttft_ms), ("degrade", &self.degrade)];
-        if let Some((name, _)) = later.into_iter().find(|(_, v)| v.is_some()) {
-            return Err(unsupported(format!("wattlm.{name}"), "is not supported by this version; leave it out"));
-        }
-        if !matches!(self.backend.as_deref(), None | Some("auto" | "cpu")) {
-            return Err(unsupported("wattlm.backend".into(), "must be \"auto\" or \"cpu\" in this version"));
-        }
         if self.max_joules.is_some_and(|joules| !(1e-6..=MAX_JOULES).contains(&joules)) {
             return Err(bad("wattlm.max_joules", &format!("must be above 0, and {MAX_JOULES} at most")));
         }
-        if self.deadline_ms.is_some_and(|ms| !(1..=MAX_DEADLINE_MS).contains(&ms)) {
-            return Err(bad("wattlm.deadline_ms", &format!("must be from 1 to {MAX_DEADLINE_MS}")));
+        for (name, value) in [("wattlm.deadline_ms", self.deadline_ms), ("wattlm.max_ttft_ms", self.max_ttft_ms)] {
+            if value.is_some_and(|ms| !(1..=MAX_DEADLINE_MS).contains(&ms)) {
+                return Err(bad(name, &format!("must be from 1 to {MAX_DEADLINE_MS}")));
+            }
+        }
+        if self.threads.is_some_and(|n| !(1..=MAX_THREADS).contains(&n)) {
+            return Err(bad("wattlm.threads", &format!("must be from 1 to {MAX_THREADS}")));
         }
         Ok(())
     }
@@ -474,7 +512,8 @@ mod tests {
             "max_tokens": 5, "temperature": 0, "top_p": 0.5, "top_k": 40, "min_p": 0.05, "stop": ["a", "b"], "seed": 7,
             "frequency_penalty": 1, "presence_penalty": -1, "repeat_penalty": 1.1, "logit_bias": {"12": -100},
             "stream": true, "stream_options": {"include_usage": true}, "user": "u",
-            "wattlm": {"class": "interactive", "deadline_ms": 1500, "backend": "cpu", "max_joules": 2.5},
+            "wattlm": {"class": "interactive", "deadline_ms": 1500, "backend": "gpu", "max_joules": 2.5,
+                "policy": "min-energy", "max_ttft_ms": 250, "degrade": true, "threads": 2},
         }))
         .unwrap();
         let g = ask.generate;
@@ -483,6 +522,8 @@ mod tests {
             (Some(5), Class::Interactive, Some(Duration::from_millis(1500)))
         );
         assert_eq!(g.max_joules, Some(Microjoules(2_500_000)));
+        assert_eq!((g.policy, g.backend), (Some(Policy::MinEnergy), Some(sched::Backend::Gpu)));
+        assert_eq!((g.max_ttft, g.degrade, g.threads), (Some(Duration::from_millis(250)), true, Some(2)));
         assert_eq!(g.stop, ["a", "b"]);
         let s = g.sampling;
         assert_eq!((s.temperature, s.top_p, s.top_k, s.min_p), (0.0, Some(0.5), Some(40), Some(0.05)));
@@ -533,8 +574,13 @@ mod tests {
             (json!({"wattlm": {"max_joules": 0}}), "wattlm.max_joules"),
             (json!({"wattlm": {"max_joules": -1.5}}), "wattlm.max_joules"),
             (json!({"wattlm": {"max_joules": 1e300}}), "wattlm.max_joules"),
-            (json!({"wattlm": {"policy": "balanced"}}), "wattlm.policy"),
-            (json!({"wattlm": {"backend": "gpu"}}), "wattlm.backend"),
+            (json!({"wattlm": {"policy": "fastest"}}), "wattlm.policy"),
+            (json!({"wattlm": {"backend": "npu"}}), "wattlm.backend"),
+            (json!({"wattlm": {"max_ttft_ms": 0}}), "wattlm.max_ttft_ms"),
+            (json!({"wattlm": {"max_ttft_ms": 86_400_001}}), "wattlm.max_ttft_ms"),
+            (json!({"wattlm": {"degrade": 1}}), "wattlm.degrade"),
+            (json!({"wattlm": {"threads": 0}}), "wattlm.threads"),
+            (json!({"wattlm": {"threads": 257}}), "wattlm.threads"),
         ] {
             let e = chat_with(extra.clone()).unwrap_err();
             assert_eq!(e.param.as_deref(), Some(param), "{extra}: {e}");
@@ -542,6 +588,10 @@ mod tests {
         }
         let e = chat_with(json!({"wattlm": {"clas": "interactive"}})).unwrap_err();
         assert!(e.message.contains("did you mean class"), "{e}");
+        let e = chat_with(json!({"wattlm": {"policy": "fastest"}})).unwrap_err();
+        assert!(e.message.contains("max-throughput"), "it says what there is: {e}");
+        let auto = chat_with(json!({"wattlm": {"backend": "auto"}})).unwrap().generate;
+        assert_eq!((auto.backend, auto.degrade, auto.threads), (None, false, None));
     }
 
     #[test]
@@ -552,6 +602,15 @@ mod tests {
         for bad in [json!(["a", "b"]), json!([1, 2]), json!([[1]]), json!([]), json!(null), json!(3)] {
             assert_eq!(with(bad.clone()).unwrap_err().code, Code::InvalidRequest, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_estimate_takes_the_body_of_either_endpoint() {
+        let prompt = |body: Value| parse_either(body.to_string().as_bytes(), 32).map(|ask| ask.generate.prompt);
+        assert_eq!(prompt(json!({"prompt": "a"})).unwrap(), Prompt::Text("a".into()));
+        assert!(matches!(prompt(json!({"messages": [{"role": "user", "content": "a"}]})).unwrap(), Prompt::Chat(_)));
+        assert_eq!(prompt(json!({})).unwrap_err().param.as_deref(), Some("messages"));
+        assert_eq!(prompt(json!({"prompt": "a", "n": 2})).unwrap_err().code, Code::UnsupportedField);
     }
 
     #[test]

@@ -40,6 +40,8 @@ const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-client-request-
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
     Generate(Endpoint),
+    Estimate,
+    Profiles,
     Models,
     Model(String),
     Health,
@@ -66,6 +68,8 @@ impl Target {
             "/wattlm/v1/budget" => Target::Budget,
             "/wattlm/v1/energy" => Target::Energy,
             "/wattlm/v1/account" => Target::Account,
+            "/wattlm/v1/estimate" => Target::Estimate,
+            "/wattlm/v1/profiles" => Target::Profiles,
             _ => {
                 // Model names may hold slashes.
                 if let Some(id) = path.strip_prefix("/v1/models/") {
@@ -86,8 +90,8 @@ impl Target {
 
     fn allow(&self) -> &'static str {
         match self {
-            Target::Generate(_) | Target::Load(_) | Target::Unload(_) => "POST, OPTIONS",
-            Target::Request(_) => "DELETE, OPTIONS",
+            Target::Generate(_) | Target::Estimate | Target::Load(_) | Target::Unload(_) => "POST, OPTIONS",
+            Target::Request(_) => "GET, HEAD, DELETE, OPTIONS",
             _ => "GET, HEAD, OPTIONS",
         }
     }
@@ -168,7 +172,20 @@ async fn handle<B: Backend>(context: &Rc<Context<B>>, request: Request<Incoming>
     }
     let backend = &context.shared.backend;
     let config = &context.config;
+    let deletes = request.method() == Method::DELETE;
     match target {
+        Target::Estimate => {
+            let body = body::read(request.into_body(), config.body_bytes, config.body_time).await?;
+            let ask = openai::parse_either(&body, config.json_depth)?;
+            serving(context)?;
+            let estimate = soon(context, |reply| backend.estimate(context.peer, ask.generate, reply)).await??;
+            Ok(json_response(context, StatusCode::OK, &named("wattlm.estimate", json!(estimate))))
+        }
+        Target::Profiles => {
+            let profiles = soon(context, |reply| backend.profiles(reply)).await?;
+            let page = json!({"object": "wattlm.profiles", "profiles": profiles});
+            Ok(json_response(context, StatusCode::OK, &page))
+        }
         Target::Generate(endpoint) => {
             let body = body::read(request.into_body(), config.body_bytes, config.body_time).await?;
             generate(context, endpoint, &body).await
@@ -221,7 +238,11 @@ async fn handle<B: Backend>(context: &Rc<Context<B>>, request: Request<Incoming>
         }
         Target::Request(name) => {
             let bare = name.strip_prefix("chatcmpl-").or(name.strip_prefix("cmpl-")).unwrap_or(&name);
-            let id = request_id(bare).ok_or_else(|| Error::new(Code::NotFound, "no such request runs"))?;
+            let id = request_id(bare).ok_or_else(|| Error::new(Code::NotFound, "no such request is known"))?;
+            if !deletes {
+                let report = soon(context, |reply| backend.explain(context.peer, id, reply)).await??;
+                return Ok(json_response(context, StatusCode::OK, &named("wattlm.request", json!(report))));
+            }
             ask(context, |reply| backend.cancel(context.peer, id, reply)).await??;
             Ok(json_response(
                 context,
@@ -230,6 +251,12 @@ async fn handle<B: Backend>(context: &Rc<Context<B>>, request: Request<Incoming>
             ))
         }
     }
+}
+
+/// An object that says what it is.
+fn named(object: &str, mut value: Value) -> Value {
+    value["object"] = object.into();
+    value
 }
 
 async fn generate<B: Backend>(
@@ -408,6 +435,8 @@ mod tests {
             ("/wattlm/v1/requests/req-00000001", Some(Target::Request("req-00000001".into()))),
             ("/wattlm/v1/account", Some(Target::Account)),
             ("/wattlm/v1/energy", Some(Target::Energy)),
+            ("/wattlm/v1/estimate", Some(Target::Estimate)),
+            ("/wattlm/v1/profiles", Some(Target::Profiles)),
             ("/v1/models/", None),
             ("/v1/models/%", None),
             ("/v1/models/%zz", None),

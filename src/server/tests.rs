@@ -28,6 +28,8 @@ enum Asked {
     Load(String, Box<dyn Sink>),
     Unload(String, Reply<Result<(), Error>>),
     Account(Peer, AccountQuery, Reply<Result<Report, Error>>),
+    Explain(Peer, RequestId, Reply<Result<RequestReport, Error>>),
+    Estimate(Generate, Reply<Result<EstimateReport, Error>>),
 }
 
 #[derive(Clone)]
@@ -107,10 +109,20 @@ impl Backend for Fake {
                 watts: Some(Microwatts(7_300_000)),
                 ..EnergyStatus::default()
             },
+            profiles: vec![],
         });
     }
     fn account(&self, peer: Peer, query: AccountQuery, reply: Reply<Result<Report, Error>>) {
         self.tell(Asked::Account(peer, query, reply));
+    }
+    fn explain(&self, peer: Peer, id: RequestId, reply: Reply<Result<RequestReport, Error>>) {
+        self.tell(Asked::Explain(peer, id, reply));
+    }
+    fn estimate(&self, _: Peer, request: Generate, reply: Reply<Result<EstimateReport, Error>>) {
+        self.tell(Asked::Estimate(request, reply));
+    }
+    fn profiles(&self, reply: Reply<Vec<ProfileReport>>) {
+        reply(Vec::new());
     }
 }
 
@@ -215,6 +227,7 @@ fn outcome(finish: Finish) -> Box<Outcome> {
             kernels: "zen4".into(),
             threads: 2,
             reason: "the only lane".into(),
+            plan: None,
             queue_s: 0.0,
             prefill_s: 0.0,
             decode_s: 0.0,

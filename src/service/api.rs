@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::plans::{PlanReceipt, ProfileStatus};
 use crate::energy::account::{By, Day};
 use crate::energy::{Quality, Scope};
 use crate::error::Error;
 use crate::lane::{Finish, GpuInfo, KvType, Prompt, RequestId, Sampling, Usage};
-use crate::sched::{Class, Policy, Supply};
+use crate::sched::{Backend, Class, Policy, Supply};
 use crate::units::{Microjoules, Microwatts};
 
 /// Who asks, as the kernel says (`SO_PEERCRED`).
@@ -47,6 +48,16 @@ pub struct Generate {
     pub deadline: Option<Duration>,
     /// It may use this much energy; then it ends with `length`, and its receipt says so.
     pub max_joules: Option<Microjoules>,
+    /// Its first token should be there after this long: a wish for the choice of where it runs.
+    pub max_ttft: Option<Duration>,
+    /// What to save for it. `None`: as configured.
+    pub policy: Option<Policy>,
+    /// Where it may run. `None`: anywhere.
+    pub backend: Option<Backend>,
+    /// A lesser variant, or a shorter answer, will do where nothing else keeps what it asks for.
+    pub degrade: bool,
+    /// Its lane works with so many threads meanwhile. For measurements, by administrators.
+    pub threads: Option<u32>,
 }
 
 /// What a client learns of its request, in order. Exactly one [`Update::Done`] or [`Update::Failed`] comes last.
@@ -97,6 +108,9 @@ pub struct Receipt {
     pub threads: u32,
     /// Why it ran there.
     pub reason: String,
+    /// How it was planned. `None` where there was nothing to choose from.
+    #[serde(default)]
+    pub plan: Option<PlanReceipt>,
     /// Seconds waited before it started, loading included.
     pub queue_s: f64,
     /// Seconds of prefill, to the first token.
@@ -360,6 +374,9 @@ pub struct LaneStatus {
     pub excluded_kernels: Vec<String>,
     /// Threads in use.
     pub threads: u32,
+    /// Threads that it has.
+    #[serde(default)]
+    pub threads_max: u32,
     /// The worker's process.
     pub pid: Option<u32>,
     /// Requests running.
@@ -413,6 +430,9 @@ pub struct Status {
     /// What was used since start.
     #[serde(default)]
     pub energy: EnergyStatus,
+    /// What is known of models on devices.
+    #[serde(default)]
+    pub profiles: Vec<ProfileStatus>,
 }
 
 /// What a client may use and has used.

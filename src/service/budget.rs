@@ -7,13 +7,14 @@ use super::core::Core;
 use super::purses::{Level, Record};
 use super::rules::Rule;
 use crate::error::{Code, Error};
-use crate::sched::{Class, ClientId, Event, PurseId, PurseState};
+use crate::sched::{Class, ClientId, Event, PurseId, PurseState, VariantId};
 use crate::units::Microjoules;
 
 /// What a request draws from, once it is known that it may be asked.
 pub(super) struct Admitted {
     pub client: ClientId,
     pub predicted: Microjoules,
+    pub rule: Option<Rule>,
 }
 
 impl Core {
@@ -95,7 +96,7 @@ impl Core {
                 );
                 return Err(Error::new(Code::Forbidden, message).at("wattlm.class"));
             }
-            if !rule.models.is_empty() && !rule.models.iter().any(|name| self.means(name, resolved)) {
+            if !self.permits(Some(rule), resolved.variant) {
                 let message = format!(
                     "'{}' may not ask {}, only: {}; the administrator adds to 'models' in its [[client]]",
                     rule.name,
@@ -108,15 +109,20 @@ impl Core {
         self.meet(client, rule.as_ref());
         let (prompt, max_tokens) = tokens;
         let predicted = self.predictor.predict(resolved.variant, prompt, max_tokens.unwrap_or(resolved.max_tokens));
-        Ok(Admitted { client, predicted })
+        Ok(Admitted { client, predicted, rule })
+    }
+
+    /// Whether whoever this rule is for may ask this variant.
+    pub(super) fn permits(&self, rule: Option<&Rule>, variant: VariantId) -> bool {
+        rule.is_none_or(|rule| rule.models.is_empty() || rule.models.iter().any(|name| self.means(name, variant)))
     }
 
     /// Whether a name in a rule means this variant: it, or its model.
-    fn means(&self, name: &str, resolved: &Resolved) -> bool {
+    fn means(&self, name: &str, variant: VariantId) -> bool {
         let model = |full: &str| full.split(':').next().unwrap_or_default().to_owned();
         self.catalog.resolve(name).is_ok_and(|named| match name.contains(':') {
-            true => named.variant == resolved.variant,
-            false => model(&named.name) == model(&resolved.name),
+            true => named.variant == variant,
+            false => model(&named.name) == model(&self.catalog.name(variant)),
         })
     }
 

@@ -11,12 +11,12 @@ use std::time::Duration;
 use super::cpu;
 use crate::config::Config;
 use crate::error::{Code, Error};
-use crate::lane::{Device, GpuInfo, LaneConfig};
-use crate::models::digest::Digests;
+use crate::lane::{Device, GpuInfo, KvType, LaneConfig};
+use crate::models::digest::{sidecar_of, Digests};
 use crate::models::fit::{self, CpuKind, Need, Other, Wanted};
 use crate::models::memory;
 use crate::models::registry::{ModelSpec, Registry, Sources, Variant};
-use crate::sched::VariantId;
+use crate::sched::{Candidate, VariantId};
 use crate::service::api::{ModelInfo, VariantInfo};
 
 /// What came of checking a model before its load.
@@ -88,6 +88,16 @@ impl Catalog {
         for note in self.registry.notes() {
             log::warn!("models: {note}");
         }
+        for model in &self.config.model {
+            let variants = model.variants.iter().map(|v| ("variants", format!("{}:{v}", model.name)));
+            let lesser = model.degrade_to.iter().map(|name| ("degrade_to", name.clone()));
+            for (key, name) in variants.chain(lesser).filter(|(_, name)| self.resolve(name).is_err()) {
+                log::warn!(
+                    "[[model]] '{}': {key} names '{name}', and there is no such model: it is left out",
+                    model.name
+                );
+            }
+        }
     }
 
     /// What the client means by this name. Aliases of the configuration count as names.
@@ -102,6 +112,50 @@ impl Catalog {
         let found = self.registry.variant(id);
         let max_tokens = self.config.model_settings(found.map_or("", |v| &v.model)).max_tokens;
         Ok(Resolved { variant: id, name: self.name(id), max_tokens })
+    }
+
+    /// What may answer in place of this one: variants of its model that are declared to be as good, and, where the request
+    /// allows that, lesser ones. The one that was asked for first. With `named` the request wants this variant.
+    pub fn candidates(&self, resolved: &Resolved, named: bool, degrade: bool) -> Vec<Candidate> {
+        let mut all = vec![Candidate { variant: resolved.variant, lesser: false }];
+        let model = self.registry.variant(resolved.variant).and_then(|v| self.config.model(&v.model));
+        let Some(model) = model else { return all };
+        let equals = model.variants.iter().filter(|_| !named).map(|v| (format!("{}:{v}", model.name), false));
+        let lesser = model.degrade_to.iter().filter(|_| degrade).map(|name| (name.clone(), true));
+        for (name, lesser) in equals.chain(lesser) {
+            // One that is not there was told of when the folders were searched.
+            let Ok(Resolved { variant, .. }) = self.resolve(&name) else { continue };
+            if all.iter().all(|candidate| candidate.variant != variant) {
+                all.push(Candidate { variant, lesser });
+            }
+        }
+        all
+    }
+
+    /// What stands for a variant's content: its digest, or where it has none its file's size and time; and what its cache
+    /// is made of. `None` for one whose digest is yet to be computed, or that cannot be loaded.
+    pub fn content(&self, id: VariantId) -> Option<(String, KvType)> {
+        let variant = self.registry.variant(id).filter(|v| v.facts.is_ok())?;
+        let content = match self.digests.remembered(&variant.path) {
+            Some(digest) => digest,
+            None if sidecar_of(&variant.path).exists() => return None,
+            None => {
+                let stamp = variant.stamp?;
+                format!("{} bytes of {}", stamp.size, stamp.mtime_ns)
+            }
+        };
+        Some((content, self.config.model_settings(&variant.model).kv_type))
+    }
+
+    /// All variants that can be loaded.
+    pub fn variants(&self) -> Vec<VariantId> {
+        self.registry.variants().filter(|v| v.facts.is_ok()).map(|v| v.id).collect()
+    }
+
+    /// Cells of context that a variant is served with, and requests at once.
+    pub fn size(&self, id: VariantId) -> (u32, u32) {
+        let Some(variant) = self.registry.variant(id) else { return (0, 0) };
+        (self.context(variant), self.config.model_settings(&variant.model).slots)
     }
 
     /// `model:variant`, also of one whose file has gone since.

@@ -2,71 +2,20 @@
 
 use super::accounting::energy_status;
 use super::api::{
-    AccountQuery, EnergyReceipt, Generate, LaneStatus, ModelInfo, Outcome, Peer, Receipt, Sink, SinkClosed, Status,
-    Update, Whose,
+    AccountQuery, EnergyReceipt, LaneStatus, ModelInfo, Outcome, Peer, Receipt, Sink, SinkClosed, Status, Update, Whose,
 };
 use super::core::{Core, Wish};
 use super::lanes::{LaneSlot, Phase};
+use super::plans::RequestState;
 use super::requests::{Ending, Request};
 use super::Reply;
 use crate::clock::Time;
 use crate::energy::account::{Query, Report};
 use crate::error::{Code, Error};
-use crate::lane::{Finish, Gpus, Prompt, RequestId, ToLane, Usage};
-use crate::sched::{Arrival, Candidate, Event, LaneState, Site, VariantId};
-
-/// Answer tokens assumed for fairness where a request does not bound them; it is corrected by nothing, so it need only
-/// be of the right size.
-const ASSUMED_ANSWER: u32 = 256;
-
-/// Bytes of UTF-8 text for one token, for the same estimate.
-const BYTES_PER_TOKEN: usize = 4;
+use crate::lane::{Finish, Gpus, RequestId, ToLane, Usage};
+use crate::sched::{Event, LaneState, Site, VariantId};
 
 impl Core {
-    pub(super) fn arrived(&mut self, peer: Peer, id: RequestId, spec: Generate, mut sink: Box<dyn Sink>) {
-        self.totals.requests += 1;
-        let resolved = match self.catalog.resolve(&spec.model) {
-            Ok(r) => r,
-            Err(error) => {
-                self.totals.refused += 1;
-                let _ = sink.push(Update::Failed(error));
-                return;
-            }
-        };
-        let prompt_bytes: usize = match &spec.prompt {
-            Prompt::Text(t) => t.len(),
-            Prompt::Chat(messages) => messages.iter().map(|m| m.content.len()).sum(),
-        };
-        let prompt_tokens = u32::try_from(prompt_bytes / BYTES_PER_TOKEN).unwrap_or(u32::MAX);
-        let class = spec.class;
-        let admitted = match self.admit(peer, &resolved, class, (prompt_tokens, spec.max_tokens)) {
-            Ok(admitted) => admitted,
-            Err(error) => {
-                self.totals.refused += 1;
-                let _ = sink.push(Update::Failed(error));
-                return;
-            }
-        };
-        let max_joules = spec.max_joules;
-        let answer_tokens = spec.max_tokens.unwrap_or(ASSUMED_ANSWER).min(ASSUMED_ANSWER);
-        let request = Request::new(id, peer, resolved, spec, sink, self.clock.now());
-        let arrival = Arrival {
-            class,
-            variants: vec![Candidate { variant: request.variant, lesser: false }],
-            tokens: prompt_tokens.saturating_add(answer_tokens).max(1),
-            prompt: prompt_tokens,
-            max_answer: request.max_tokens(),
-            deadline: request.deadline(),
-            client: admitted.client,
-            predicted: admitted.predicted,
-            max_joules,
-            ..Arrival::new(id, request.tenant(), request.variant)
-        };
-        self.accounting.arrived(id, peer.uid, &request.model);
-        self.requests.insert(id, request);
-        self.event(Event::Arrived(arrival));
-    }
-
     pub(super) fn cancel(&mut self, peer: Peer, id: RequestId) -> Result<(), Error> {
         let known = self.requests.get(&id).is_some_and(|r| peer.admin || r.peer.uid == peer.uid);
         if !known {
@@ -94,7 +43,9 @@ impl Core {
             lane.send(ToLane::Cancel(id));
         }
         self.totals.cancelled += 1;
-        request.fail(ending.error());
+        let error = ending.error();
+        self.choices.ended(id, RequestState::Cancelled, error.code);
+        request.fail(error);
         Some(Event::Cancelled(id))
     }
 
@@ -191,7 +142,8 @@ impl Core {
                 device: info.map_or_else(String::new, |i| i.device.clone()),
                 kernels: info.map_or_else(String::new, |i| i.kernels.clone()),
                 excluded_kernels: excluded.clone(),
-                threads: info.map_or(0, |i| i.threads),
+                threads: l.threads(false),
+                threads_max: info.map_or(0, |i| i.threads),
                 pid: l.lane.as_ref().and_then(|l| l.pid()),
                 running: u32::try_from(l.running.len()).unwrap_or(u32::MAX),
                 slots: l.slots,
@@ -217,6 +169,7 @@ impl Core {
             no_gpu: self.gpus.gpus.as_ref().and_then(Gpus::why_none),
             distrusted: self.distrusted(),
             energy: energy_status(&self.metering),
+            profiles: self.profile_states(),
         }
     }
 
@@ -287,6 +240,7 @@ pub(super) fn loaded(slot: &LaneSlot, now: Time) -> Update {
             kernels: info.map_or_else(String::new, |i| i.cpu_variant.clone()),
             threads: info.map_or(0, |i| i.threads),
             reason: "loaded".to_owned(),
+            plan: None,
             queue_s: now.since(slot.asked).as_secs_f64(),
             prefill_s: 0.0,
             decode_s: 0.0,

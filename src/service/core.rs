@@ -8,17 +8,23 @@ use std::time::Duration;
 use super::accounting::Accounting;
 use super::backlog::Backlog;
 use super::catalog::Catalog;
+use super::choices::Choices;
 use super::clients::tell_failed;
 use super::cpu::usable_cores;
 use super::gpus::GpuWatch;
 use super::lanes::{LaneSlot, Lanes};
 use super::metering::{self, Metering};
+use super::plans::RequestState;
 use super::predict::Predictor;
+use super::prefixes::Prefixes;
+use super::profiles::{self, Profiles};
 use super::purses::{Clocks, Purses};
 use super::requests::{Ending, Request};
+use super::rests::Rests;
 use super::rules::Rules;
 use super::sampler::Sampler;
 use super::trust::Trust;
+use super::tallies::Tallies;
 use super::Msg;
 use crate::clock::{Monotonic, Time};
 use crate::config::Config;
@@ -47,6 +53,13 @@ pub(super) struct Core {
     pub(super) clocks: Clocks,
     pub(super) purses: Purses,
     pub(super) predictor: Predictor,
+    pub(super) prefixes: Prefixes,
+    pub(super) tallies: Tallies,
+    pub(super) profiles: Profiles,
+    pub(super) rests: Rests,
+    pub(super) choices: Choices,
+    /// What this machine's processor is.
+    pub(super) hardware: String,
     /// Said in the middle of an action, told to the scheduler behind it.
     pub(super) later: Vec<Event>,
     pub(super) factory: Box<dyn LaneFactory>,
@@ -82,6 +95,12 @@ impl Core {
             purses: Purses::open(&config.paths.state, clocks.clone()),
             clocks,
             predictor: Predictor::default(),
+            prefixes: Prefixes::default(),
+            tallies: Tallies::default(),
+            profiles: Profiles::new(&config.paths.state),
+            rests: Rests::default(),
+            choices: Choices::default(),
+            hardware: profiles::hardware(&config),
             later: Vec::new(),
             clock,
             metering,
@@ -106,6 +125,7 @@ impl Core {
     pub fn run(mut self, inbox: &Receiver<Msg>) {
         self.restore_budgets();
         self.look_for_gpus(true);
+        self.read_profiles();
         for variant in self.catalog.preload() {
             self.event(Event::Load(Site::cpu(variant)));
         }
@@ -169,6 +189,7 @@ impl Core {
     fn end(mut self, inbox: &Receiver<Msg>) {
         self.settle_all();
         self.account_rest();
+        self.keep_profiles_now();
         let gone = || Error::new(Code::ShuttingDown, "the daemon is stopping");
         for (_, request) in std::mem::take(&mut self.requests) {
             request.fail(gone());
@@ -202,6 +223,9 @@ impl Core {
             Msg::Gpus(gpus) => self.gpus_found(gpus),
             Msg::Budget { peer, uid, reply } => reply(self.budget(peer, uid)),
             Msg::Account { peer, query, reply } => reply(self.account(peer, query)),
+            Msg::Explain { peer, id, reply } => reply(self.explain(peer, id)),
+            Msg::Estimate { peer, request, reply } => reply(self.estimate(peer, &request)),
+            Msg::Profiles(reply) => reply(self.profile_reports()),
             Msg::Lane(id, LaneEvent::Said(said)) => self.said(id, said),
             Msg::Lane(id, LaneEvent::Gone { why, last_words }) => self.gone(id, &why, last_words.as_deref()),
             Msg::Verified(id, verified) => self.verified(id, verified),
@@ -215,6 +239,7 @@ impl Core {
                 self.event(Event::Limits(limits));
                 self.reload_budgets();
                 self.look_for_gpus(true);
+                self.read_profiles();
                 self.meter_anew();
                 done(());
             }
@@ -257,6 +282,7 @@ impl Core {
                 slot.watchers = self.wishes.remove(&site).map_or_else(Vec::new, |w| w.watchers);
                 self.lanes.by_id.insert(lane, slot);
                 let waiting = self.requests.values().filter(|r| r.site() == site && r.lane.is_none());
+                self.metering.worked = true;
                 self.metering.ledger.loading(lane, waiting.map(|r| r.id).min());
                 let tx = self.tx.clone();
                 let verify = self.catalog.verify(site.variant);
@@ -286,6 +312,7 @@ impl Core {
                 }
             }
             Action::Planned { id, choice } => {
+                self.choices.planned(id, &choice);
                 if let Some(request) = self.requests.get_mut(&id) {
                     request.model = self.catalog.name(choice.plan.variant());
                     request.choice = Some(choice);
@@ -300,6 +327,8 @@ impl Core {
                 request.lane = Some(lane);
                 request.started.get_or_insert(now);
                 self.metering.ledger.started(id, now);
+                self.choices.started(id);
+                self.metering.worked = true;
                 if slot.running.is_empty() {
                     slot.armed(now);
                 }
@@ -318,6 +347,7 @@ impl Core {
             Action::Refuse { id, error } => {
                 if let Some(request) = self.requests.remove(&id) {
                     self.totals.refused += 1;
+                    self.choices.ended(id, RequestState::Refused, error.code);
                     request.fail(error);
                 }
                 self.never_ran(id);
@@ -329,8 +359,11 @@ impl Core {
                 None
             }
             Action::Pace { lane, pace } => {
-                if let Some(l) = self.lanes.by_id.get(&lane).and_then(|slot| slot.lane.as_ref()) {
-                    l.send(ToLane::Pace(pace));
+                if let Some(slot) = self.lanes.by_id.get_mut(&lane) {
+                    slot.pace = Some(pace);
+                    if let Some(l) = &slot.lane {
+                        l.send(ToLane::Pace(pace));
+                    }
                 }
                 None
             }

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::error::{Code, Error};
-use crate::lane::{CpuClock, FromLane, Gone, Lane, LaneId, LaneInfo, RequestId};
+use crate::lane::{CpuClock, FromLane, Gone, Lane, LaneId, LaneInfo, Pace, RequestId};
 use crate::models::fit::Need;
 use crate::sched::{Site, VariantId};
 use crate::service::api::Sink;
@@ -72,6 +72,10 @@ pub(super) struct LaneSlot {
     pub slots: u32,
     pub context: u32,
     pub kv_type: crate::lane::KvType,
+    /// How long bringing it up took, once it is up.
+    pub woke: Option<Duration>,
+    /// How it was told to work; `None`: as it was started.
+    pub pace: Option<Pace>,
     /// Memory it was predicted to need.
     pub need: Need,
     /// Those who asked for the load itself.
@@ -116,6 +120,8 @@ impl LaneSlot {
             slots: 0,
             context: 0,
             kv_type: crate::lane::KvType::F16,
+            woke: None,
+            pace: None,
             need: Need::default(),
             watchers: Vec::new(),
             asked: now,
@@ -186,6 +192,13 @@ impl LaneSlot {
         let more =
             if self.running.is_empty() && !self.probing { Duration::ZERO } else { at.since(since.max(self.begun)) };
         Some(clock + more)
+    }
+
+    /// Threads that such a step takes: with prompts in it, or not.
+    pub fn threads(&self, prompts: bool) -> u32 {
+        let has = self.info.as_ref().map_or(0, |info| info.threads);
+        let asked = |pace: Pace| if prompts { pace.prompt_threads } else { pace.threads };
+        self.pace.map_or(has, |pace| asked(pace).min(has))
     }
 
     /// It loads, or answers somebody.

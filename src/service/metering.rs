@@ -24,7 +24,7 @@ use crate::energy::ledger::{Charge, Ledger};
 use crate::energy::meter::MeterInfo;
 use crate::energy::model::{PowerModel, Prior};
 use crate::energy::{coarse, coarse_each, Quality, Scope};
-use crate::lane::{CpuClock, LaneId, RequestId, Step, ToLane, Usage};
+use crate::lane::{CpuClock, Finish, LaneId, RequestId, Step, ToLane, Usage};
 use crate::sched::{Event, Progress, FLOOR};
 use crate::units::{Microjoules, Microwatts};
 
@@ -44,6 +44,8 @@ struct Finishing {
     due: Time,
     /// Whom to tell, and what.
     answer: Option<(Request, Box<Outcome>)>,
+    /// Its answer came to its own end.
+    ended: bool,
 }
 
 /// What the service keeps for it.
@@ -56,6 +58,8 @@ pub(super) struct Metering {
     /// What requests may use in all, where that is bounded, and the CPU time that their lanes were told it is.
     allowed: BTreeMap<RequestId, (Microjoules, Option<u64>)>,
     pub info: MeterInfo,
+    /// Something worked since it was last read.
+    pub worked: bool,
     /// It was said that the power cap cannot be kept.
     cap_lost: bool,
     /// What a next run will begin with.
@@ -73,6 +77,7 @@ impl Metering {
             learned,
             written: None,
             cap_lost: false,
+            worked: true,
             state: config.paths.state.clone(),
             sampler,
             finishing: VecDeque::new(),
@@ -239,7 +244,8 @@ impl Core {
         let now = self.clock.now();
         self.metering.ledger.stopped(id, now);
         let ticket = self.metering.sampler.as_ref().map_or(0, Sampler::now);
-        self.metering.finishing.push_back(Finishing { id, ticket, due: now + PATIENCE, answer });
+        let ended = answer.as_ref().is_some_and(|(_, o)| matches!(o.finish, Finish::Stop | Finish::Length));
+        self.metering.finishing.push_back(Finishing { id, ticket, due: now + PATIENCE, answer, ended });
         if ticket == 0 {
             self.settle_receipts(0);
         }
@@ -263,21 +269,25 @@ impl Core {
                     let cores = usable_cores(&self.catalog.config().paths.sysfs);
                     let prior = prior(self.catalog.config(), cores, None);
                     self.metering.ledger.relearn(PowerModel::new(prior));
+                    self.rests.forget();
                 }
             }
             self.metering.info = info;
         }
-        let (at, before) = (sample.reading.at, self.metering.ledger.totals().metered);
+        let (at, totals) = (sample.reading.at, self.metering.ledger.totals());
         let since = self.metering.ledger.booked_to();
         self.metering.ledger.sampled(sample.reading, sample.cpu);
         self.tell_spent();
-        let (used, until) = (self.metering.ledger.totals().metered - before, self.metering.ledger.booked_to());
+        self.tell_woken();
+        let (now, until) = (self.metering.ledger.totals(), self.metering.ledger.booked_to());
+        let (used, others) = (now.metered - totals.metered, now.others - totals.others);
         if let (Some(since), Some(until)) = (since, until) {
             if until > since {
                 for (lane, done) in std::mem::take(&mut self.metering.progress) {
                     self.event(Event::Progress { lane, done });
                 }
                 let span = until.since(since);
+                self.rested(used, others, span);
                 self.event(Event::Power { draw: used.over(span), span });
                 self.tell_of_cap();
             }
@@ -291,6 +301,7 @@ impl Core {
             log::debug!("energy: nothing runs, the meter rests at {} s", at.0 / 1_000_000_000);
             self.metering.ledger.pause();
             self.metering.remember(at);
+            self.keep_profiles();
             self.accounting.device(&self.metering.ledger.totals());
         }
     }
@@ -313,13 +324,15 @@ impl Core {
     pub(super) fn settle_receipts(&mut self, ticket: u64) {
         let now = self.clock.now();
         while self.metering.finishing.front().is_some_and(|f| f.ticket <= ticket || f.due <= now) {
-            let Some(Finishing { id, answer, .. }) = self.metering.finishing.pop_front() else { break };
+            let Some(Finishing { id, answer, ended, .. }) = self.metering.finishing.pop_front() else { break };
             let charge = self.metering.ledger.finish(id, self.metering.info.refresh, now);
+            self.measured(id, &charge, ended, answer.as_ref().is_some_and(|(request, _)| request.calibrates()));
             if let Some((request, mut outcome)) = answer {
                 let usage = outcome.usage;
                 let prompt = (usage.prompt_tokens.saturating_sub(usage.cached_tokens), charge.prefill);
                 self.predictor.learn(request.variant, prompt, (usage.completion_tokens, charge.decode));
                 outcome.receipt.energy = self.metering.receipt(&charge, usage, outcome.receipt.energy.limit);
+                self.choices.completed(id, &outcome);
                 request.finish(outcome);
             }
             self.metering.remember(now);

@@ -10,23 +10,32 @@
 
 mod accounting;
 mod api;
+mod arrivals;
 mod backlog;
 mod budget;
 mod catalog;
+mod choices;
 mod clients;
 mod core;
 mod cpu;
+mod curves;
+mod explain;
 mod gpus;
 mod helpers;
 mod lanes;
 mod learned;
 mod metering;
+mod plans;
 mod predict;
+mod prefixes;
+mod profiles;
 mod purses;
 mod reports;
 mod requests;
+mod rests;
 mod rules;
 mod sampler;
+mod tallies;
 #[cfg(test)]
 mod tests;
 mod trust;
@@ -38,6 +47,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 pub use api::*;
+pub use plans::*;
 
 use crate::config::Config;
 use crate::energy::account::Report;
@@ -58,6 +68,9 @@ enum Msg {
     Status(Reply<Status>),
     Budget { peer: Peer, uid: Option<u32>, reply: Reply<Result<Budget, Error>> },
     Account { peer: Peer, query: AccountQuery, reply: Reply<Result<Report, Error>> },
+    Explain { peer: Peer, id: RequestId, reply: Reply<Result<RequestReport, Error>> },
+    Estimate { peer: Peer, request: Box<Generate>, reply: Reply<Result<EstimateReport, Error>> },
+    Profiles(Reply<Vec<ProfileReport>>),
     Lane(LaneId, LaneEvent),
     Verified(LaneId, Result<(), Error>),
     Sampled(Box<sampler::Sample>),
@@ -128,6 +141,21 @@ impl Handle {
     /// and is none.
     pub fn account(&self, peer: Peer, query: AccountQuery, reply: Reply<Result<Report, Error>>) {
         self.tell(Msg::Account { peer, query, reply });
+    }
+
+    /// How one of the last requests ran, and why there. `not_found` where it is not known (any more) or somebody else's.
+    pub fn explain(&self, peer: Peer, id: RequestId, reply: Reply<Result<RequestReport, Error>>) {
+        self.tell(Msg::Explain { peer, id, reply });
+    }
+
+    /// What a request would take, without running it.
+    pub fn estimate(&self, peer: Peer, request: Generate, reply: Reply<Result<EstimateReport, Error>>) {
+        self.tell(Msg::Estimate { peer, request: Box::new(request), reply });
+    }
+
+    /// What is known of models on devices.
+    pub fn profiles(&self, reply: Reply<Vec<ProfileReport>>) {
+        self.tell(Msg::Profiles(reply));
     }
 
     /// Replaces the configuration and scans the model folders again; the reply comes when that is done. Running lanes

@@ -1,4 +1,4 @@
-//! How much energy a request will take, from what its model took before. Pure.
+//! How much energy a request will take, from what its model took before, and how many tokens a text has. Pure.
 //!
 //! Energy is linear in tokens, with one figure for the prompt's and one for the answer's; both move towards what was
 //! measured. A model that has answered nothing yet is taken to need [`ANSWER`]. A prediction need not be good: it is
@@ -20,16 +20,22 @@ const LENGTH: f64 = 256.0;
 /// An answer may be this many times as long as the mean before its reservation is too small.
 const MARGIN: f64 = 2.0;
 
+/// Bytes of UTF-8 text for one token, until counted.
+const BYTES: f64 = 4.0;
+/// A shorter text says little of others: a template's own tokens are most of it.
+const TEXT: usize = 64;
+
 #[derive(Debug, Clone, Copy)]
 struct Learned {
     prompt: f64,
     answer: f64,
     length: f64,
+    bytes: f64,
 }
 
 impl Default for Learned {
     fn default() -> Self {
-        Learned { prompt: PROMPT, answer: ANSWER, length: LENGTH / MARGIN }
+        Learned { prompt: PROMPT, answer: ANSWER, length: LENGTH / MARGIN, bytes: BYTES }
     }
 }
 
@@ -45,6 +51,22 @@ impl Predictor {
         let learned = self.variants.get(&variant).copied().unwrap_or_default();
         let answer = f64::from(max_tokens.max(1)).min(learned.length * MARGIN);
         Microjoules::from_f64(f64::from(prompt) * learned.prompt + answer * learned.answer)
+    }
+
+    /// Tokens that a prompt of so many bytes has, about.
+    pub fn tokens(&self, variant: VariantId, bytes: usize) -> u32 {
+        let learned = self.variants.get(&variant).copied().unwrap_or_default();
+        // `as` saturates.
+        (bytes as f64 / learned.bytes) as u32
+    }
+
+    /// A prompt of so many bytes had so many tokens.
+    pub fn counted(&mut self, variant: VariantId, bytes: usize, tokens: u32) {
+        if bytes >= TEXT && tokens > 0 {
+            let learned = self.variants.entry(variant).or_default();
+            // A token has at least a byte, but for a template's own; and no language has them much longer than this.
+            approach(&mut learned.bytes, (bytes as f64 / f64::from(tokens)).clamp(0.5, 16.0));
+        }
     }
 
     /// A request ended after an answer of so many tokens.
@@ -71,6 +93,20 @@ fn approach(figure: &mut f64, measured: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tokens_are_counted_and_then_foretold() {
+        let mut predictor = Predictor::default();
+        let v = VariantId(0);
+        assert_eq!((predictor.tokens(v, 400), predictor.tokens(v, 0)), (100, 0));
+        for _ in 0..100 {
+            predictor.counted(v, 200, 100);
+            predictor.counted(v, 8, 40);
+            predictor.counted(v, 100, 0);
+        }
+        assert!((198..=201).contains(&predictor.tokens(v, 400)), "{}", predictor.tokens(v, 400));
+        assert_eq!(predictor.tokens(VariantId(1), 400), 100);
+    }
 
     #[test]
     fn a_prediction_starts_somewhere_and_approaches_what_is_measured() {

@@ -8,6 +8,7 @@ use super::catalog::Prepared;
 use super::clients::{loaded, tell_failed};
 use super::core::{lane_events, Core, Wish};
 use super::lanes::{fault, LaneSlot, Phase};
+use super::plans::RequestState;
 use super::requests::Ending;
 use crate::error::{Code, Error};
 use crate::lane::{Finish, FromLane, Gone, LaneId, LaneInfo, RequestId, SequenceState, Step, Usage};
@@ -77,6 +78,7 @@ impl Core {
         self.trust.lane_gone(id);
         self.metering.ledger.lane_gone(id);
         let slot = self.lanes.by_id.remove(&id)?;
+        self.prefixes.forget(slot.site);
         let variant = slot.site.variant;
         if self.lanes.of(variant).next().is_none() {
             self.answer_unloads(variant, &Ok(()));
@@ -190,12 +192,15 @@ impl Core {
         let now = self.clock.now();
         let Some(slot) = self.lanes.by_id.get_mut(&id) else { return };
         slot.phase = Phase::Ready;
-        let update = loaded(slot, now);
+        slot.woke = Some(now.since(slot.asked));
+        let (site, update) = (slot.site, loaded(slot, now));
         for mut watcher in std::mem::take(&mut slot.watchers) {
             let _ = watcher.push(update.clone());
         }
         let slots = slot.slots;
         self.lane_woke(id);
+        // Its digest may have become known only now.
+        self.read_profile(site);
         self.event(Event::LaneReady { lane: id, slots });
     }
 
@@ -229,6 +234,10 @@ impl Core {
 
     pub(super) fn step(&mut self, lane: LaneId, step: Step) {
         self.charge(lane, &step);
+        if let Some(slot) = self.lanes.by_id.get(&lane) {
+            let prompts = step.parts.iter().any(|part| part.prefill > 0);
+            self.tallies.step(slot.site, slot.threads(prompts), &step);
+        }
         self.totals.steps += 1;
         self.totals.step_us = self.totals.step_us.saturating_add(step.us);
         for (id, text) in step.text {
@@ -257,20 +266,32 @@ impl Core {
             if matches!(result, Ok(Finish::Stop | Finish::Length)) {
                 self.predictor.ended(request.variant, usage.completion_tokens);
             }
-            let info = self.lanes.by_id.get(&lane).and_then(|s| s.info.as_ref());
+            let slot = self.lanes.by_id.get(&lane);
+            let (info, threads) = (slot.and_then(|s| s.info.as_ref()), slot.map_or(0, LaneSlot::threads));
+            self.predictor.counted(request.variant, request.outline.bytes(), usage.prompt_tokens);
+            if let (Some(slot), Ok(_)) = (slot, &result) {
+                let (prompt, answer) = (usage.prompt_tokens, usage.completion_tokens);
+                self.prefixes.learn(request.tenant(), slot.site, &request.outline, prompt, answer);
+            }
             match result {
                 Ok(Finish::Cancelled) => {
                     t.cancelled += 1;
+                    self.choices.ended(id, RequestState::Cancelled, Code::Cancelled);
                     request.fail(Ending::Cancelled.error());
                 }
                 Ok(finish) => {
                     t.completed += 1;
-                    let mut outcome = Box::new(Outcome { finish, usage, receipt: request.receipt(usage, info) });
+                    let choice = request.choice.as_deref();
+                    let reason = self.reason(request.variant, choice);
+                    let plan = choice.map(|choice| self.plan_receipt(choice, threads));
+                    let receipt = request.receipt(usage, info, threads, (reason, plan));
+                    let mut outcome = Box::new(Outcome { finish, usage, receipt });
                     outcome.receipt.energy.limit = limit;
                     answer = Some((request, outcome));
                 }
                 Err(error) => {
                     t.failed += 1;
+                    self.choices.ended(id, RequestState::Failed, error.code);
                     request.fail(error);
                 }
             }
@@ -314,6 +335,7 @@ impl Core {
                 retry.push(request_id);
             } else if let Some(request) = self.requests.remove(&request_id) {
                 self.totals.failed += 1;
+                self.choices.ended(request_id, RequestState::Failed, error.code);
                 request.fail(error.clone());
                 self.ran(request_id, None);
             }

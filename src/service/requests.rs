@@ -11,6 +11,8 @@ use crate::error::{Code, Error};
 use crate::lane::{Job, LaneId, LaneInfo, RequestId, SequenceState, Tenant, Usage};
 use crate::sched::{Choice, Site, VariantId};
 use crate::service::api::{request_name, EnergyReceipt, Generate, Outcome, Peer, Receipt, Sink, SinkClosed, Update};
+use crate::service::plans::PlanReceipt;
+use crate::service::prefixes::Outline;
 
 /// Why a request ends before its answer does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +46,8 @@ pub(super) struct Request {
     /// Text has gone out: it cannot be started again without the client seeing it.
     pub answered: bool,
     pub retries: u32,
+    /// What is asked, in fingerprints.
+    pub outline: Outline,
     told_started: bool,
     default_max_tokens: u32,
     spec: Generate,
@@ -51,7 +55,15 @@ pub(super) struct Request {
 }
 
 impl Request {
-    pub fn new(id: RequestId, peer: Peer, resolved: Resolved, spec: Generate, sink: Box<dyn Sink>, now: Time) -> Self {
+    pub fn new(
+        id: RequestId,
+        peer: Peer,
+        resolved: Resolved,
+        spec: Generate,
+        outline: Outline,
+        sink: Box<dyn Sink>,
+        now: Time,
+    ) -> Self {
         Request {
             id,
             peer,
@@ -65,6 +77,7 @@ impl Request {
             before: Usage::default(),
             answered: false,
             retries: 0,
+            outline,
             told_started: false,
             default_max_tokens: resolved.max_tokens,
             spec,
@@ -81,27 +94,26 @@ impl Request {
         self.choice.as_ref().map_or(Site::cpu(self.variant), |choice| choice.plan.prefill)
     }
 
-    pub fn deadline(&self) -> Option<Time> {
-        self.spec.deadline.map(|d| self.arrived + d)
+    /// It measures: an administrator chose its lane's threads.
+    pub fn calibrates(&self) -> bool {
+        self.spec.threads.is_some()
     }
 
     /// What a lane runs. A copy, because the request may have to run again on another worker.
     pub fn job(&self) -> Job {
+        let asked = self.max_tokens();
+        // A shorter answer, where that is all that keeps what was asked for, and the request allows it.
+        let limit = self.choice.as_ref().and_then(|choice| choice.limit);
         Job {
             id: self.id,
             tenant: self.tenant(),
             prompt: self.spec.prompt.clone(),
             sampling: self.spec.sampling.clone(),
             stop: self.spec.stop.clone(),
-            max_tokens: self.spec.max_tokens.or(Some(self.default_max_tokens)),
-            strict: self.spec.max_tokens.is_some(),
+            max_tokens: Some(limit.map_or(asked, |limit| limit.min(asked))),
+            strict: self.spec.max_tokens.is_some() && limit.is_none(),
             allowance_us: None,
         }
-    }
-
-    /// Tokens of its answer, at most.
-    pub fn max_tokens(&self) -> u32 {
-        self.spec.max_tokens.unwrap_or(self.default_max_tokens)
     }
 
     pub fn loading(&mut self, progress: f32) -> Result<(), SinkClosed> {
@@ -117,6 +129,7 @@ impl Request {
 
     pub fn text(&mut self, text: String) -> Result<(), SinkClosed> {
         self.answered = true;
+        self.outline.answers(&text);
         self.sink.push(Update::Text(text))
     }
 
@@ -129,7 +142,13 @@ impl Request {
         let _ = self.sink.push(Update::Failed(error));
     }
 
-    pub fn receipt(&self, usage: Usage, lane: Option<&LaneInfo>) -> Receipt {
+    pub fn receipt(
+        &self,
+        usage: Usage,
+        lane: Option<&LaneInfo>,
+        threads: u32,
+        (reason, plan): (String, Option<PlanReceipt>),
+    ) -> Receipt {
         let s = |us: u64| us as f64 / 1e6;
         let rate = |tokens: u32, us: u64| if us == 0 { 0.0 } else { f64::from(tokens) / s(us) };
         let queued = self.started.map_or(Duration::ZERO, |t| t.since(self.arrived));
@@ -138,8 +157,9 @@ impl Request {
             model: self.model.clone(),
             device: lane.map_or_else(String::new, |l| l.device.to_lowercase()),
             kernels: lane.map_or_else(String::new, |l| l.cpu_variant.clone()),
-            threads: lane.map_or(0, |l| l.threads),
-            reason: "the only lane of this model".to_owned(),
+            threads,
+            reason,
+            plan,
             queue_s: queued.as_secs_f64(),
             prefill_s: s(usage.prefill_us),
             decode_s: s(usage.decode_us),

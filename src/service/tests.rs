@@ -154,6 +154,11 @@ fn plain(model: &str) -> Generate {
         class: Class::Standard,
         deadline: None,
         max_joules: None,
+        max_ttft: None,
+        policy: None,
+        backend: None,
+        degrade: false,
+        threads: None,
     }
 }
 
@@ -544,4 +549,90 @@ fn the_account_is_kept_and_each_sees_their_own() {
     stage.end();
     let read = crate::energy::account::read(&dir, &crate::energy::account::Query::default()).unwrap();
     assert_eq!(read.lines, root.lines);
+}
+
+#[test]
+fn variants_that_are_as_good_and_lesser_models_may_answer_where_they_are_declared() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["m-q4_0", "m-q8_0", "m-q2_k", "s-q4_0"] {
+        gguf(&dir.path().join(format!("{name}.gguf")));
+    }
+    let toml = "[[model]]\nname = \"m\"\ndefault_variant = \"q8_0\"\nvariants = [\"q4_0\", \"q8_0\", \"q5_k\"]\n\
+                degrade_to = [\"m:q2_k\", \"s\", \"nothing\"]";
+    let mut config = Config::parse("f", toml.as_bytes()).unwrap().config;
+    config.models.dirs = vec![dir.path().to_owned()];
+    config.paths.state = dir.path().join("state");
+    let catalog = catalog::Catalog::new(config);
+    let names = |model: &str, degrade| {
+        let resolved = catalog.resolve(model).unwrap();
+        let all = catalog.candidates(&resolved, model.contains(':'), degrade);
+        all.iter().map(|c| (catalog.name(c.variant), c.lesser)).collect::<Vec<_>>()
+    };
+    let equal = |name: &str| (name.to_owned(), false);
+    let lesser = |name: &str| (name.to_owned(), true);
+    assert_eq!(names("m", false), [equal("m:q8_0"), equal("m:q4_0")], "what was asked for stands first");
+    assert_eq!(names("m", true), [equal("m:q8_0"), equal("m:q4_0"), lesser("m:q2_k"), lesser("s:q4_0")]);
+    assert_eq!(names("m:q4_0", false), [equal("m:q4_0")], "who names a variant wants that one");
+    assert_eq!(names("m:q4_0", true), [equal("m:q4_0"), lesser("m:q2_k"), lesser("s:q4_0")]);
+    assert_eq!(names("s", true), [equal("s:q4_0")]);
+}
+
+#[test]
+fn the_last_requests_are_told_to_those_whose_they_are() {
+    let stage = Stage::new(|_| ());
+    let explain = |peer: Peer, id: RequestId| {
+        let (tx, rx) = channel();
+        stage.handle.explain(peer, id, Box::new(move |r| drop(tx.send(r))));
+        rx.recv_timeout(PATIENCE).expect("an answer")
+    };
+    let (id, updates) = stage.ask("a");
+    let lane = stage.lane();
+    assert_eq!(explain(ROOT, id).unwrap().state, RequestState::Waiting);
+    lane.ready();
+    assert_eq!(lane.started(), id);
+    assert_eq!(explain(ROOT, id).unwrap().state, RequestState::Running);
+    let usage = Usage { prompt_tokens: 9, completion_tokens: 3, ..Usage::default() };
+    lane.say(FromLane::Done { id, result: Ok(Finish::Stop), usage });
+    let outcome = end(&updates).unwrap();
+    let report = explain(ROOT, id).unwrap();
+    assert_eq!((report.state, report.outcome), (RequestState::Completed, Some(*outcome)));
+    let other = Peer { uid: 7, admin: false, ..ROOT };
+    assert_eq!(explain(other, id).unwrap_err().code, Code::NotFound);
+    assert_eq!(explain(ROOT, RequestId(1)).unwrap_err().code, Code::NotFound);
+    // One whose worker dies.
+    let (id, updates) = stage.ask("a");
+    assert_eq!(lane.started(), id);
+    lane.say(text(id, "x"));
+    lane.go(Gone::Signal(9));
+    end(&updates).unwrap_err();
+    let report = explain(ROOT, id).unwrap();
+    assert_eq!((report.state, report.error.as_deref()), (RequestState::Failed, Some("worker_lost")));
+}
+
+#[test]
+fn a_request_that_measures_tells_its_lane_how_many_threads_to_use() {
+    let stage = Stage::new(|config| config.cpu.threads = 4);
+    let (tx, updates) = channel();
+    let request = Generate { threads: Some(3), ..plain("a") };
+    let id = stage.handle.generate(ROOT, request.clone(), Box::new(Collector(tx)));
+    let lane = stage.lane();
+    lane.ready();
+    let mut threads = None;
+    loop {
+        match lane.hear() {
+            ToLane::Pace(pace) => threads = Some(pace.threads),
+            ToLane::Start(job) => assert_eq!(job.id, id),
+            other => panic!("not expected: {other:?}"),
+        }
+        if threads.is_some() {
+            break;
+        }
+    }
+    assert_eq!(threads, Some(3));
+    lane.done(id);
+    end(&updates).unwrap();
+    let (tx, refused) = channel();
+    let somebody = Peer { uid: 7, admin: false, ..ROOT };
+    stage.handle.generate(somebody, request, Box::new(Collector(tx)));
+    assert_eq!(end(&refused).unwrap_err().param.as_deref(), Some("wattlm.threads"));
 }

@@ -40,6 +40,8 @@ struct Part {
 struct Step {
     to: u64,
     parts: Vec<Part>,
+    /// It was the lane's coming up.
+    wake: bool,
 }
 
 /// A part of a step that has just been made.
@@ -86,6 +88,8 @@ pub(super) struct Lane {
     /// The same, as last seen while hardly anything else ran.
     alone: Option<f64>,
     watts: f64,
+    /// What bringing it up took, once that is measured.
+    woke: Option<u64>,
 }
 
 /// CPU time over which a rate means something: far more than a tick's worth of noise.
@@ -105,6 +109,7 @@ impl Lane {
             rate: None,
             alone: None,
             watts: 0.0,
+            woke: None,
         }
     }
 
@@ -116,6 +121,11 @@ impl Lane {
     /// Whether something is still to be charged to this request.
     pub(super) fn holds(&self, id: RequestId) -> bool {
         self.waker == Some(id) || self.steps.iter().any(|s| s.parts.iter().any(|p| p.id == id))
+    }
+
+    /// What bringing it up took, in microjoules; told once, when it is known.
+    pub(super) fn take_woke(&mut self) -> Option<u64> {
+        self.woke.take()
     }
 
     /// Joules for a second of CPU time are microjoules for a microsecond; this is for a nanosecond.
@@ -142,7 +152,7 @@ impl Lane {
         let waker = self.waker.take();
         let predicted = (cpu as f64 * self.rate(otherwise)).round() as u64;
         let parts = waker.map(|id| Part { id, phase: Phase::Wake, weight: 1.0, predicted });
-        self.steps.push_back(Step { to: cpu.max(self.claimed), parts: parts.into_iter().collect() });
+        self.steps.push_back(Step { to: cpu.max(self.claimed), parts: parts.into_iter().collect(), wake: true });
         self.claimed = self.claimed.max(cpu);
         waker.map(|id| (id, predicted))
     }
@@ -162,7 +172,7 @@ impl Lane {
             Part { id: part.id, phase, weight: share, predicted }
         };
         let parts = parts.iter().zip(weights).map(part).collect();
-        self.steps.push_back(Step { to, parts });
+        self.steps.push_back(Step { to, parts, wake: false });
         told
     }
 
@@ -203,6 +213,9 @@ impl Lane {
         while self.steps.front().is_some_and(|s| s.to <= self.known.max(self.given)) {
             let Some(step) = self.steps.pop_front() else { break };
             let piece = self.take(step.to);
+            if step.wake {
+                self.woke = Some(piece.energy);
+            }
             split(&step, &piece, &mut parts);
         }
         parts
@@ -234,6 +247,9 @@ impl Lane {
             piece.energy = piece.energy.saturating_add(energy);
             // What is charged ahead of the meter is a refresh's worth at most: the edges account for it.
             piece.watts = self.watts;
+            if step.wake {
+                self.woke = Some(piece.energy);
+            }
             split(&step, &piece, parts);
         }
     }

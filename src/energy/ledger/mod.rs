@@ -284,6 +284,12 @@ impl Ledger {
         std::mem::take(&mut self.gone)
     }
 
+    /// What bringing lanes up took, whoever was charged for it: those of which that became known since this was last asked.
+    pub fn take_woken(&mut self) -> Vec<(LaneId, Microjoules)> {
+        let woken = |(id, lane): (&LaneId, &mut Lane)| Some((*id, Microjoules(lane.take_woke()?)));
+        self.lanes.iter_mut().filter_map(woken).collect()
+    }
+
     /// A lane is being brought up, for this request or for nobody in particular.
     pub fn loading(&mut self, lane: LaneId, by: Option<RequestId>) {
         if let Some(id) = by {

@@ -572,3 +572,31 @@ fn the_scheduler_paces_the_lane_that_works() {
     assert!((230..320).contains(&duty), "{duty}");
     assert_eq!(sched.power().cap, Some(Microwatts(3_400_000)));
 }
+
+#[test]
+fn a_request_that_measures_chooses_its_lanes_threads_as_long_as_it_runs() {
+    use crate::lane::{RequestId, Tenant};
+    use crate::sched::{Arrival, Event, Limits, Sched};
+    let at = |s: f64| Time::ZERO + Duration::from_secs_f64(s);
+    let mut sched = Sched::new(Limits { threads: 4, ..Limits::default() });
+    let threads = |actions: &[Action]| {
+        actions.iter().rev().find_map(|action| match action {
+            Action::Pace { pace, .. } => Some(pace.threads),
+            _ => None,
+        })
+    };
+    let measuring = |id: u64, threads| Arrival { threads, ..Arrival::new(RequestId(id), Tenant(1), MODEL.variant) };
+    let actions = sched.handle(Event::Arrived(measuring(1, Some(2))), at(0.0));
+    let lane = actions.iter().find_map(|action| match action {
+        Action::Load { lane, .. } => Some(*lane),
+        _ => None,
+    });
+    let lane = lane.unwrap();
+    assert_eq!(threads(&sched.handle(Event::LaneReady { lane, slots: 2 }, at(1.0))), Some(2));
+    // Another one that does not care goes with it.
+    assert_eq!(threads(&sched.handle(Event::Arrived(measuring(2, None)), at(1.5))), None);
+    assert_eq!(threads(&sched.handle(Event::Finished(RequestId(1)), at(2.0))), Some(4));
+    assert_eq!(threads(&sched.handle(Event::Arrived(measuring(3, Some(9))), at(3.0))), None, "no more than it has");
+    sched.handle(Event::Finished(RequestId(3)), at(4.0));
+    assert_eq!(threads(&sched.handle(Event::Arrived(measuring(4, Some(1))), at(5.0))), Some(1));
+}

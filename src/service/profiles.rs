@@ -1,0 +1,403 @@
+//! Profiles on the disk: `profiles/` in the state folder, one file for each model on each device.
+//!
+//! A file belongs to what it was measured with: the model's content, the device, its driver, wattlm's version and
+//! llama.cpp's. Where one of these is another, so is the file's name, and the old one is as good as none. Files are read
+//! when a site is first known and written seldom: when the meter rests, and only where much was learnt since.
+//!
+//! What always holds: what cannot be read, or makes no sense, is left aside with a line in the log; a disk that cannot be
+//! written costs what was learnt since, and nothing else; at most [`FILES`] files are kept.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::core::Core;
+use super::cpu;
+use crate::clock::unix_seconds;
+use crate::lane::KvType;
+use crate::models::atomic::Draft;
+use crate::models::digest::hex;
+use crate::sched::{DeviceId, Event, Profile, Site};
+
+/// Changes when the meaning of a file does; others are left aside.
+const FORMAT: u32 = 1;
+/// Bytes of a file: far more than a profile has.
+const LONGEST: u64 = 256 << 10;
+/// Files kept. Beyond, those go that were written longest ago.
+const FILES: usize = 128;
+
+/// What a profile was measured with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Identity {
+    /// The model's digest; where none was ever computed, its file's size and time.
+    model: String,
+    /// `cpu`, `gpu0`, …
+    device: String,
+    /// The device itself and its driver.
+    hardware: String,
+    /// Of the key-value cache: it is read in every step.
+    kv_type: KvType,
+    /// wattlm's version and llama.cpp's.
+    wattlm: String,
+    llama: String,
+}
+
+impl Identity {
+    fn new(model: String, device: String, hardware: String, kv_type: KvType) -> Identity {
+        Identity { model, device, hardware, kv_type, wattlm: crate::VERSION.into(), llama: crate::LLAMA.into() }
+    }
+
+    fn file(&self) -> String {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        let hash = hex(&Sha256::digest(text));
+        format!("{}-{}.json", self.device, hash.get(..24).unwrap_or(&hash))
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct File {
+    format: u32,
+    /// For people: `model:variant`.
+    name: String,
+    #[serde(flatten)]
+    identity: Identity,
+    /// Seconds since 1970.
+    saved: u64,
+    calibrated: Option<u64>,
+    profile: Profile,
+}
+
+/// What is known of a site's file.
+#[derive(Debug, Default)]
+struct Known {
+    /// Of the file that was read, or written last.
+    identity: Option<Identity>,
+    saved: Option<u64>,
+    calibrated: Option<u64>,
+    /// Requests measured, in all and when it was saved.
+    measured: u32,
+    kept: u32,
+    /// It was measured for calibration since it was saved.
+    fresh: bool,
+}
+
+/// When a profile was saved and calibrated last, in seconds since 1970.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Stamps {
+    pub saved: Option<u64>,
+    pub calibrated: Option<u64>,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Profiles {
+    dir: PathBuf,
+    known: BTreeMap<Site, Known>,
+}
+
+impl Profiles {
+    pub fn new(state: &Path) -> Profiles {
+        Profiles { dir: state.join("profiles"), known: BTreeMap::new() }
+    }
+
+    /// What an earlier run measured here with the same things. `None` where that is nothing, or where this run has
+    /// measured something itself.
+    fn read(&mut self, site: Site, identity: &Identity) -> Option<Profile> {
+        let known = self.known.entry(site).or_default();
+        if known.measured > 0 || known.identity.as_ref() == Some(identity) {
+            return None;
+        }
+        known.identity = Some(identity.clone());
+        let path = self.dir.join(identity.file());
+        match read(&path, identity) {
+            Ok(Some(file)) => {
+                (known.saved, known.calibrated) = (Some(file.saved), file.calibrated);
+                Some(file.profile)
+            }
+            Ok(None) => None,
+            Err(e) => {
+                log::warn!("{}: {e}; it is left aside, and what the model takes is measured anew", path.display());
+                None
+            }
+        }
+    }
+
+    /// A request was measured here, for calibration or by the way.
+    pub fn measured(&mut self, site: Site, calibration: bool) {
+        let known = self.known.entry(site).or_default();
+        known.measured = known.measured.saturating_add(1);
+        if calibration {
+            known.calibrated = Some(unix_seconds());
+            known.fresh = true;
+        }
+    }
+
+    /// What is worth a write: sites of which a third more is known than on the disk, or that were just calibrated; with
+    /// `all`, everything that is not there yet.
+    fn due(&self, all: bool) -> Vec<Site> {
+        let due = |known: &Known| {
+            let new = known.measured - known.kept.min(known.measured);
+            known.fresh || (new > 0 && (all || new > known.kept / 3))
+        };
+        self.known.iter().filter(|(_, known)| due(known)).map(|(site, _)| *site).collect()
+    }
+
+    pub fn stamps(&self, site: Site) -> Stamps {
+        self.known.get(&site).map_or(Stamps::default(), |k| Stamps { saved: k.saved, calibrated: k.calibrated })
+    }
+
+    /// The file to write; told as written.
+    fn save(&mut self, site: Site, name: String, identity: Identity, profile: Profile) -> Writing {
+        let known = self.known.entry(site).or_default();
+        (known.kept, known.fresh, known.saved) = (known.measured, false, Some(unix_seconds()));
+        known.identity = Some(identity.clone());
+        let path = self.dir.join(identity.file());
+        let file =
+            File { format: FORMAT, name, identity, saved: unix_seconds(), calibrated: known.calibrated, profile };
+        Writing { path, file }
+    }
+}
+
+fn read(path: &Path, identity: &Identity) -> Result<Option<File>, String> {
+    let meta = match fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e.to_string()),
+    };
+    if !meta.is_file() || meta.len() > LONGEST {
+        return Err("it is no profile".to_owned());
+    }
+    let bytes = fs::read(path).map_err(|e| e.to_string())?;
+    let file: File = serde_json::from_slice(&bytes).map_err(|e| format!("it cannot be read ({e})"))?;
+    match file {
+        File { format, .. } if format != FORMAT => Err(format!("it has format {format}, and this is {FORMAT}")),
+        file if file.identity != *identity => Err("it is of something else".to_owned()),
+        file if !file.profile.is_sane() => Err("its figures make no sense".to_owned()),
+        file => Ok(Some(file)),
+    }
+}
+
+/// A file to be written.
+#[derive(Debug)]
+struct Writing {
+    path: PathBuf,
+    file: File,
+}
+
+impl Writing {
+    fn write(self) {
+        let write = || -> io::Result<()> {
+            let folder = self.path.parent().unwrap_or(Path::new("."));
+            fs::create_dir_all(folder)?;
+            let mut draft = Draft::create(&self.path)?;
+            draft.write_all(&serde_json::to_vec(&self.file)?)?;
+            draft.commit()?;
+            prune(folder);
+            Ok(())
+        };
+        if let Err(e) = write() {
+            log::warn!("what {} takes is not remembered: {}: {e}", self.file.name, self.path.display());
+        }
+    }
+}
+
+/// Of too many files those go that were written longest ago.
+fn prune(folder: &Path) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    let profile = |entry: &fs::DirEntry| entry.path().extension().is_some_and(|e| e == "json");
+    let age = |entry: fs::DirEntry| {
+        let time = entry.metadata().and_then(|m| m.modified()).unwrap_or(SystemTime::UNIX_EPOCH);
+        (time, entry.path())
+    };
+    let mut files: Vec<(SystemTime, PathBuf)> = entries.flatten().filter(profile).map(age).collect();
+    files.sort();
+    for (_, path) in files.iter().rev().skip(FILES) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+impl Core {
+    /// What a profile of this site belongs to. `None` while that is not known.
+    fn identity(&self, site: Site) -> Option<Identity> {
+        let (model, kv_type) = self.catalog.content(site.variant)?;
+        let (device, hardware) = self.device(site.device)?;
+        Some(Identity::new(model, device, hardware, kv_type))
+    }
+
+    /// A device's name, and what it is.
+    pub(super) fn device(&self, device: DeviceId) -> Option<(String, String)> {
+        device.is_cpu().then(|| ("cpu".to_owned(), self.hardware.clone()))
+    }
+
+    /// What earlier runs measured of all that can be loaded here.
+    pub(super) fn read_profiles(&mut self) {
+        for variant in self.catalog.variants() {
+            for device in self.devices() {
+                self.read_profile(Site { variant, device });
+            }
+        }
+    }
+
+    /// The same of one site.
+    pub(super) fn read_profile(&mut self, site: Site) {
+        let Some(identity) = self.identity(site) else { return };
+        if let Some(profile) = self.profiles.read(site, &identity) {
+            log::debug!("{} on {}: measured before", self.catalog.name(site.variant), identity.device);
+            self.event(Event::Profile { site, profile: Box::new(profile) });
+        }
+    }
+
+    /// Devices that lanes can be on.
+    pub(super) fn devices(&self) -> Vec<DeviceId> {
+        vec![DeviceId::CPU]
+    }
+
+    /// Writes what was learnt where it is worth that.
+    pub(super) fn keep_profiles(&mut self) {
+        for writing in self.to_write(false) {
+            // Waiting for a disk is not the service's business.
+            let thread = std::thread::Builder::new().name("profiles".into());
+            let _ = super::helpers::spawn(thread, move || writing.write());
+        }
+    }
+
+    /// The service ends.
+    pub(super) fn keep_profiles_now(&mut self) {
+        for writing in self.to_write(true) {
+            writing.write();
+        }
+    }
+
+    fn to_write(&mut self, all: bool) -> Vec<Writing> {
+        let mut writings = Vec::new();
+        for site in self.profiles.due(all) {
+            let (Some(identity), Some(profile)) = (self.identity(site), self.sched.profile(site)) else { continue };
+            let (name, profile) = (self.catalog.name(site.variant), profile.clone());
+            writings.push(self.profiles.save(site, name, identity, profile));
+        }
+        writings
+    }
+}
+
+/// What this machine is, as far as its speed goes.
+pub(super) fn hardware(config: &crate::config::Config) -> String {
+    cpu::hardware(Path::new("/proc/cpuinfo"), &config.paths.sysfs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sched::VariantId;
+
+    fn identity(model: &str) -> Identity {
+        Identity::new(model.to_owned(), "cpu".into(), "a board".into(), KvType::F16)
+    }
+
+    fn site(n: u32) -> Site {
+        Site::cpu(VariantId(n))
+    }
+
+    fn save(state: &Path, identity: &Identity) -> PathBuf {
+        let mut profiles = Profiles::new(state);
+        profiles.measured(site(0), true);
+        let writing = profiles.save(site(0), "m:q4".into(), identity.clone(), Profile::default());
+        let path = writing.path.clone();
+        writing.write();
+        path
+    }
+
+    #[test]
+    fn what_was_measured_is_read_again_with_the_same_things_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = save(dir.path(), &identity("abc"));
+        let mut next = Profiles::new(dir.path());
+        assert_eq!(next.read(site(0), &identity("abc")), Some(Profile::default()));
+        assert!(next.stamps(site(0)).calibrated.is_some_and(|at| at > 0));
+        assert_eq!(next.read(site(0), &identity("abc")), None, "once");
+        for other in [
+            identity("abd"),
+            Identity { device: "gpu0".into(), ..identity("abc") },
+            Identity { hardware: "another board".into(), ..identity("abc") },
+            Identity { llama: "next".into(), ..identity("abc") },
+            Identity { wattlm: "next".into(), ..identity("abc") },
+            Identity { kv_type: KvType::Q8_0, ..identity("abc") },
+        ] {
+            assert_eq!(Profiles::new(dir.path()).read(site(0), &other), None, "{other:?}");
+        }
+        // Even where it lies under the other's name.
+        fs::rename(&path, path.with_file_name(identity("abd").file())).unwrap();
+        assert_eq!(Profiles::new(dir.path()).read(site(0), &identity("abd")), None);
+    }
+
+    #[test]
+    fn what_this_run_measured_is_not_replaced_by_what_an_earlier_one_did() {
+        let dir = tempfile::tempdir().unwrap();
+        save(dir.path(), &identity("abc"));
+        let mut next = Profiles::new(dir.path());
+        next.measured(site(0), false);
+        assert_eq!(next.read(site(0), &identity("abc")), None);
+    }
+
+    #[test]
+    fn rubbish_is_left_aside() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = save(dir.path(), &identity("abc"));
+        let good = fs::read_to_string(&path).unwrap();
+        for bad in [
+            String::new(),
+            "{}".into(),
+            "null".into(),
+            good[..good.len() / 2].to_owned(),
+            good.replace("\"format\":1", "\"format\":2"),
+            good.replace("abc", "abd"),
+            "x".repeat(300 << 10),
+        ] {
+            fs::write(&path, &bad).unwrap();
+            let mut profiles = Profiles::new(dir.path());
+            assert_eq!(profiles.read(site(0), &identity("abc")), None, "{}", &bad[..bad.len().min(80)]);
+        }
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(Profiles::new(dir.path()).read(site(0), &identity("abc")), None);
+        // And nothing hinders from writing, where something can be written.
+        save(&dir.path().join("other"), &identity("abc"));
+        save(Path::new("/proc/nowhere"), &identity("abc"));
+    }
+
+    #[test]
+    fn it_is_written_seldom_and_after_a_calibration() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut profiles = Profiles::new(dir.path());
+        let mut writes = 0;
+        for _ in 0..1000 {
+            profiles.measured(site(0), false);
+            for site in profiles.due(false) {
+                profiles.save(site, "m".into(), identity("abc"), Profile::default());
+                writes += 1;
+            }
+        }
+        assert!((5..40).contains(&writes), "{writes} writes for a thousand requests");
+        assert_eq!(profiles.due(false), []);
+        profiles.measured(site(0), false);
+        assert_eq!((profiles.due(false), profiles.due(true)), (vec![], vec![site(0)]));
+        profiles.measured(site(0), true);
+        assert_eq!(profiles.due(false), [site(0)]);
+    }
+
+    #[test]
+    fn the_oldest_of_too_many_files_go() {
+        let dir = tempfile::tempdir().unwrap();
+        for n in 0..FILES + 5 {
+            fs::write(dir.path().join(format!("cpu-{n:03}.json")), "{}").unwrap();
+        }
+        fs::write(dir.path().join("README"), "mine").unwrap();
+        prune(dir.path());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), FILES + 1);
+        assert!(dir.path().join("README").exists());
+    }
+}
