@@ -93,7 +93,8 @@ fn a_calibration_measures_tells_and_is_kept() {
 fn ordinary_requests_teach_what_an_estimate_then_says() {
     let daemon = Daemon::with(&format!("{ESTIMATED}[cpu]\nthreads = 1\n"), &[&common::demo_models()]);
     let client = Client::connect(&daemon.socket).unwrap();
-    let body = |tokens: u32| json!({"prompt": Words::new(tokens.into()).text(20), "max_tokens": tokens, "ignore_eos": true});
+    let body =
+        |tokens: u32| json!({"prompt": Words::new(tokens.into()).text(20), "max_tokens": tokens, "ignore_eos": true});
     let before = client.estimate(&body(50)).unwrap();
     assert_eq!((&before["measured"], &before["object"]), (&json!(false), &json!("wattlm.estimate")), "{before}");
     assert_eq!(client.status().unwrap()["lanes"], json!([]), "nothing is loaded for an estimate");
@@ -106,7 +107,8 @@ fn ordinary_requests_teach_what_an_estimate_then_says() {
     let took = ask(&client, DEMO, &words.text(20), 100);
     let (foretold, real) = (said["joules"].as_f64().unwrap(), took.energy("joules"));
     assert!((foretold / real).ln().abs() < 0.7, "{foretold} J foretold, {real} J taken: {said}");
-    let (foretold, real) = (said["plan"]["time"]["decode"].as_f64().unwrap(), took.receipt["decode_s"].as_f64().unwrap());
+    let (foretold, real) =
+        (said["plan"]["time"]["decode"].as_f64().unwrap(), took.receipt["decode_s"].as_f64().unwrap());
     assert!((foretold / real).ln().abs() < 0.7, "{foretold} s foretold, {real} s taken: {said}");
     // What would be refused is refused.
     for (wrong, code) in [

@@ -267,7 +267,7 @@ impl Core {
                 self.predictor.ended(request.variant, usage.completion_tokens);
             }
             let slot = self.lanes.by_id.get(&lane);
-            let (info, threads) = (slot.and_then(|s| s.info.as_ref()), slot.map_or(0, LaneSlot::threads));
+            let (info, threads) = (slot.and_then(|s| s.info.as_ref()), slot.map_or(0, |s| s.threads(false)));
             self.predictor.counted(request.variant, request.outline.bytes(), usage.prompt_tokens);
             if let (Some(slot), Ok(_)) = (slot, &result) {
                 let (prompt, answer) = (usage.prompt_tokens, usage.completion_tokens);

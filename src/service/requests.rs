@@ -101,7 +101,7 @@ impl Request {
 
     /// What a lane runs. A copy, because the request may have to run again on another worker.
     pub fn job(&self) -> Job {
-        let asked = self.max_tokens();
+        let asked = self.spec.max_tokens.unwrap_or(self.default_max_tokens);
         // A shorter answer, where that is all that keeps what was asked for, and the request allows it.
         let limit = self.choice.as_ref().and_then(|choice| choice.limit);
         Job {
