@@ -272,7 +272,7 @@ mod tests {
             "--deadline",
             "1500ms",
             "--max-ttft",
-            "300us",
+            "1ms",
             "--policy",
             "min-energy",
             "--backend",

@@ -205,7 +205,7 @@ mod tests {
         );
         let set = |s: &dyn Section| s.keys().iter().filter(|k| s.get(k.name).is_some()).count();
         let keys: usize = Config::default().sections().into_iter().map(set).sum();
-        assert_eq!(default_file().lines().filter(|l| l.starts_with('#') && l.contains(" = ")).count(), keys + 5 + 6);
+        assert_eq!(default_file().lines().filter(|l| l.starts_with('#') && l.contains(" = ")).count(), keys + 7 + 6);
     }
 
     #[test]

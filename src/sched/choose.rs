@@ -15,7 +15,7 @@
 
 use super::cost::{outlook, Ask, Closed, Outlook, Place};
 use super::lanes::Stage;
-use super::{Arrival, Backend, Candidate, Choice, Estimate, Plan, Policy, Reason, Sched, Site};
+use super::{Arrival, Backend, Candidate, Choice, Forecast, Plan, Policy, Reason, Sched, Site};
 use crate::error::{Code, Error};
 
 /// Plans as good as this are equal: the second criterion decides.
@@ -76,9 +76,29 @@ impl Sched {
     ///
     /// # Errors
     /// No device may run it.
-    pub fn estimate(&self, arrival: &Arrival) -> Result<Estimate, Error> {
-        let choice = self.choose(arrival, &[])?.choice;
-        Ok(Estimate { alternatives: choice.runner_up.into_iter().collect(), choice })
+    pub fn estimate(&self, arrival: &Arrival) -> Result<Choice, Error> {
+        self.choose(arrival, &[]).map(|chosen| chosen.choice)
+    }
+
+    /// The plans that a request could run by if it came now and that take requests, but for this one: best first by the
+    /// policy.
+    pub fn alternatives(&self, arrival: &Arrival, but: Plan) -> Vec<(Plan, Forecast)> {
+        let length = self.known.length(arrival);
+        let policy = arrival.policy.unwrap_or(self.policy());
+        let ask = Ask { arrival, mean: length.mean, most: length.most, policy };
+        let candidates: Vec<Candidate> =
+            arrival.variants.iter().filter(|c| !c.lesser || arrival.degrade).copied().collect();
+        let mut all = self.outlooks(&ask, &candidates, &[]);
+        all.retain(|o| o.closed.is_none() && o.plan != but);
+        all.sort_by(|a, b| a.score(policy).0.total_cmp(&b.score(policy).0));
+        let mut plans: Vec<(Plan, Forecast)> = Vec::new();
+        for o in all {
+            // The same with other threads is not another plan to its reader.
+            if plans.iter().all(|(plan, _)| *plan != o.plan) {
+                plans.push((o.plan, o.forecast()));
+            }
+        }
+        plans
     }
 
     /// How this request runs. `lost`: sites where it lost its lane or where none came up, which are taken only where there

@@ -308,6 +308,11 @@ impl Known {
         self.spots.entry(site).or_default().profile.woke(cost);
     }
 
+    /// Keeping a lane there was seen to add so many watts.
+    pub(super) fn held(&mut self, site: Site, watts: f64) {
+        self.spots.entry(site).or_default().profile.held(watts);
+    }
+
     /// A lane there is to be explored.
     pub(super) fn explores(&mut self, site: Site) {
         self.exploring.insert(site);

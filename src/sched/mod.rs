@@ -37,7 +37,7 @@ mod tests;
 pub use budget::{ClientId, ClientLimits, PurseId, PurseState};
 pub use coordinator::{LaneState, Sched};
 pub use pace::{PowerState, Progress, Work, FLOOR};
-pub use plan::{Choice, Estimate, Forecast, Plan, Reason};
+pub use plan::{Choice, Forecast, Plan, Reason};
 pub use power::{Budgets, Policy, Power, Supply};
 pub use profile::{Cost, Measured, News, PhaseMeasured, Profile};
 pub use site::{Backend, DeviceId, Site, VariantId};

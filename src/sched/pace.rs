@@ -411,7 +411,12 @@ impl Pacer {
                 longest: 0.0,
             });
             let best = best.map(|(prompts, answers)| (prompts.min(most), answers.min(most)));
-            let threads = best.map_or(lane.threads, |(_, answers)| answers);
+            let threads = match best {
+                Some((_, answers)) => answers,
+                // It is free again: what is best is found from the most down.
+                None if lane.prompt_threads.is_some() => most,
+                None => lane.threads,
+            };
             if busy && (threads, best.map(|(prompts, _)| prompts)) != (lane.threads, lane.prompt_threads) {
                 lane.threads = threads;
                 lane.prompt_threads = best.map(|(prompts, _)| prompts);

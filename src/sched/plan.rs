@@ -107,15 +107,6 @@ pub enum Reason {
     Fault,
 }
 
-/// What a request would be told that is not run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Estimate {
-    /// How it would run.
-    pub choice: Choice,
-    /// The other plans that were weighed, best first by the policy.
-    pub alternatives: Vec<(Plan, Forecast)>,
-}
-
 /// A plan that was chosen.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Choice {

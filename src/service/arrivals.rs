@@ -10,7 +10,7 @@ use super::prefixes::Outline;
 use super::requests::Request;
 use crate::error::{Code, Error};
 use crate::lane::{Prompt, RequestId, Tenant};
-use crate::sched::{Arrival, Backend, Candidate, Endpoint, Event, Site};
+use crate::sched::{Arrival, Candidate, Endpoint, Event, Site};
 
 /// Answer tokens assumed for fairness where a request does not bound them; it is corrected by nothing, so it need only
 /// be of the right size.
@@ -45,8 +45,9 @@ impl Core {
     pub(super) fn estimate(&mut self, peer: Peer, spec: &Generate) -> Result<EstimateReport, Error> {
         // Nobody is ever called this.
         let Looked { resolved, arrival, .. } = self.look_at(peer, RequestId(u64::MAX), spec)?;
-        let estimate = self.sched.estimate(&arrival)?;
-        let (choice, plan) = (&estimate.choice, &estimate.choice.plan);
+        let choice = self.sched.estimate(&arrival)?;
+        let plan = &choice.plan;
+        let alternatives = self.sched.alternatives(&arrival, *plan);
         let cached = arrival.cached.iter().find(|(site, _)| *site == plan.prefill).map_or(0, |(_, tokens)| *tokens);
         let report = self.named(resolved.variant, |names| EstimateReport {
             model: resolved.name.clone(),
@@ -61,11 +62,11 @@ impl Core {
             joules: 0.0,
             memory: choice.forecast.memory,
             policy: choice.policy,
-            reason: names.reason(choice),
+            reason: names.reason(&choice),
             degraded: choice.degraded,
             measured: choice.forecast.measured,
             plan: names.report(plan, &choice.forecast),
-            alternatives: estimate.alternatives.iter().map(|(plan, f)| names.report(plan, f)).collect(),
+            alternatives: alternatives.iter().map(|(plan, f)| names.report(plan, f)).collect(),
         });
         let (ttft_s, seconds, joules) = (report.plan.ttft_s, report.plan.seconds, report.plan.joules);
         Ok(EstimateReport { ttft_s, seconds, joules, ..report })
@@ -78,10 +79,6 @@ impl Core {
                 "only administrators may choose the number of threads: leave it out, run as root, or join the \
                            group named by server.admin_group";
             return Err(Error::new(Code::Forbidden, message).at("wattlm.threads"));
-        }
-        if spec.backend == Some(Backend::Gpu) && self.devices().iter().all(|device| device.is_cpu()) {
-            let message = "this device has no GPU that models can run on: leave wattlm.backend out, or send \"cpu\"";
-            return Err(Error::new(Code::UnsupportedField, message).at("wattlm.backend"));
         }
         let outline = Outline::of(&spec.prompt);
         let prompt = self.predictor.tokens(resolved.variant, outline.bytes());

@@ -255,7 +255,12 @@ impl Core {
     pub(super) fn event(&mut self, event: Event) {
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
+            let appeared = match event {
+                Event::Site { site, usable: true } => Some(site),
+                _ => None,
+            };
             let actions = self.sched.handle(event, self.clock.now());
+            events.extend(appeared.and_then(|site| self.stored(site)));
             self.keep_purses();
             for action in actions {
                 events.extend(self.perform(action));

@@ -68,11 +68,7 @@ impl Core {
 
     /// All sites of which something is known.
     fn known(&self) -> impl Iterator<Item = (Site, &Profile)> {
-        let sites = self
-            .catalog
-            .variants()
-            .into_iter()
-            .flat_map(|variant| self.devices().into_iter().map(move |device| Site { variant, device }));
+        let sites = self.catalog.variants().into_iter().flat_map(|variant| self.sched.places(variant));
         sites.filter_map(|site| Some((site, self.sched.profile(site)?)))
     }
 

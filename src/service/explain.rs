@@ -77,9 +77,10 @@ impl Names<'_> {
             Reason::Explored => format!("{place}, to learn what it takes there"),
             Reason::Fault => format!("{place}: where it was to run first, the worker died"),
         };
-        match choice.degraded {
-            true => format!("{reason}; less than was asked for, as the request allows"),
-            false => reason,
+        match choice.limit {
+            Some(tokens) => format!("{reason}; the answer is cut at {tokens} tokens, as the request allows"),
+            None if choice.degraded => format!("{reason}; a lesser variant than was asked for, as the request allows"),
+            None => reason,
         }
     }
 
@@ -213,8 +214,11 @@ mod tests {
             Choice { plan: Plan::on(site(3, 0)), degraded: true, ..choice(Reason::Deadline, Policy::Balanced) };
         assert_eq!(
             say(&lesser),
-            "m:v3 on cpu: what balanced prefers would miss the deadline; less than was asked for, as the request allows"
+            "m:v3 on cpu: what balanced prefers would miss the deadline; a lesser variant than was asked for, as the \
+             request allows"
         );
+        let short = Choice { limit: Some(30), degraded: true, ..choice(Reason::Joules, Policy::Balanced) };
+        assert!(say(&short).ends_with("; the answer is cut at 30 tokens, as the request allows"), "{}", say(&short));
     }
 
     #[test]

@@ -229,32 +229,34 @@ impl Core {
         Some(Identity::new(model, device, hardware, kv_type))
     }
 
-    /// A device's name, and what it is.
+    /// A device's name, and what it is: for a GPU with its driver.
     pub(super) fn device(&self, device: DeviceId) -> Option<(String, String)> {
-        device.is_cpu().then(|| ("cpu".to_owned(), self.hardware.clone()))
+        if device.is_cpu() {
+            return Some(("cpu".to_owned(), self.hardware.clone()));
+        }
+        let gpu = self.gpus.get(device)?;
+        let bus = gpu.bus.as_deref().unwrap_or("no bus");
+        let what = format!("{}, {} by {}, {}", gpu.description, bus, gpu.id.module, driver());
+        Some((gpu.id.name.clone(), what))
     }
 
     /// What earlier runs measured of all that can be loaded here.
     pub(super) fn read_profiles(&mut self) {
         for variant in self.catalog.variants() {
-            for device in self.devices() {
-                self.read_profile(Site { variant, device });
+            for site in self.sched.places(variant) {
+                if let Some(event) = self.stored(site) {
+                    self.event(event);
+                }
             }
         }
     }
 
-    /// The same of one site.
-    pub(super) fn read_profile(&mut self, site: Site) {
-        let Some(identity) = self.identity(site) else { return };
-        if let Some(profile) = self.profiles.read(site, &identity) {
-            log::debug!("{} on {}: measured before", self.catalog.name(site.variant), identity.device);
-            self.event(Event::Profile { site, profile: Box::new(profile) });
-        }
-    }
-
-    /// Devices that lanes can be on.
-    pub(super) fn devices(&self) -> Vec<DeviceId> {
-        vec![DeviceId::CPU]
+    /// What an earlier run measured here, to be told to the scheduler.
+    pub(super) fn stored(&mut self, site: Site) -> Option<Event> {
+        let identity = self.identity(site)?;
+        let profile = Box::new(self.profiles.read(site, &identity)?);
+        log::debug!("{} on {}: measured before", self.catalog.name(site.variant), identity.device);
+        Some(Event::Profile { site, profile })
     }
 
     /// Writes what was learnt where it is worth that.
@@ -282,6 +284,26 @@ impl Core {
         }
         writings
     }
+}
+
+/// Stands for the drivers of GPUs: another version may be another speed. Unlike the device nodes, what is looked at does
+/// not change with every start of the machine.
+fn driver() -> String {
+    let mut hash = Sha256::new();
+    for version in ["/proc/driver/nvidia/version", "/sys/module/nvidia/version"] {
+        hash.update(fs::read(version).unwrap_or_default());
+    }
+    let dirs = ["/usr/share/vulkan/icd.d", "/usr/local/share/vulkan/icd.d", "/etc/vulkan/icd.d", "/etc/OpenCL/vendors"];
+    let entries = dirs.into_iter().filter_map(|dir| fs::read_dir(dir).ok()).flatten().flatten();
+    let stamp = |entry: fs::DirEntry| {
+        let meta = entry.metadata().ok();
+        let time = meta.as_ref().and_then(|m| m.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok());
+        format!("{} {} {time:?}", entry.path().display(), meta.map_or(0, |m| m.len()))
+    };
+    let mut stamps: Vec<String> = entries.map(stamp).collect();
+    stamps.sort();
+    hash.update(stamps.join("\n"));
+    format!("driver {}", hex(&hash.finalize()).get(..12).unwrap_or_default())
 }
 
 /// What this machine is, as far as its speed goes.

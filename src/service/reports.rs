@@ -200,7 +200,9 @@ impl Core {
         let slots = slot.slots;
         self.lane_woke(id);
         // Its digest may have become known only now.
-        self.read_profile(site);
+        if let Some(event) = self.stored(site) {
+            self.event(event);
+        }
         self.event(Event::LaneReady { lane: id, slots });
     }
 
@@ -235,8 +237,7 @@ impl Core {
     pub(super) fn step(&mut self, lane: LaneId, step: Step) {
         self.charge(lane, &step);
         if let Some(slot) = self.lanes.by_id.get(&lane) {
-            let prompts = step.parts.iter().any(|part| part.prefill > 0);
-            self.tallies.step(slot.site, slot.threads(prompts), &step);
+            self.tallies.step(slot.site, (slot.threads(true), slot.threads(false)), &step);
         }
         self.totals.steps += 1;
         self.totals.step_us = self.totals.step_us.saturating_add(step.us);

@@ -99,19 +99,25 @@ impl Request {
         self.spec.threads.is_some()
     }
 
+    /// Tokens of its answer, at most: as asked for, or fewer where its plan has to keep something else.
+    fn max_tokens(&self) -> u32 {
+        let asked = self.spec.max_tokens.unwrap_or(self.default_max_tokens);
+        let limit = self.choice.as_ref().and_then(|choice| choice.limit);
+        limit.map_or(asked, |limit| limit.clamp(1, asked))
+    }
+
     /// What a lane runs. A copy, because the request may have to run again on another worker.
     pub fn job(&self) -> Job {
-        let asked = self.spec.max_tokens.unwrap_or(self.default_max_tokens);
-        // A shorter answer, where that is all that keeps what was asked for, and the request allows it.
-        let limit = self.choice.as_ref().and_then(|choice| choice.limit);
+        // Then that many tokens are no wish of the client's.
+        let shortened = self.choice.as_ref().is_some_and(|choice| choice.limit.is_some());
         Job {
             id: self.id,
             tenant: self.tenant(),
             prompt: self.spec.prompt.clone(),
             sampling: self.spec.sampling.clone(),
             stop: self.spec.stop.clone(),
-            max_tokens: Some(limit.map_or(asked, |limit| limit.min(asked))),
-            strict: self.spec.max_tokens.is_some() && limit.is_none(),
+            max_tokens: Some(self.max_tokens()),
+            strict: self.spec.max_tokens.is_some() && !shortened,
             allowance_us: None,
         }
     }

@@ -84,9 +84,10 @@ pub(super) struct Tallies {
 }
 
 impl Tallies {
-    /// A lane made a step with so many threads.
-    pub fn step(&mut self, site: Site, threads: u32, step: &Step) {
+    /// A lane made a step, with so many threads if it had a piece of a prompt in it, and with so many if not.
+    pub fn step(&mut self, site: Site, (prompts, answers): (u32, u32), step: &Step) {
         let seconds = (step.us as f64 / 1e6).min(LONGEST);
+        let threads = if step.parts.iter().any(|part| part.prefill > 0) { prompts } else { answers };
         for StepPart { id, prefill, decode, context } in &step.parts {
             let ways = self.by_id.entry(*id).or_default();
             let at = ways.iter().position(|way| way.site == site && way.threads == threads).or_else(|| {
@@ -109,19 +110,19 @@ impl Tallies {
         let ways = self.by_id.remove(&id).unwrap_or_default();
         let prefill = mainly(&ways, |way| way.prefill);
         let decode = mainly(&ways, |way| way.decode);
-        let mut all: BTreeMap<(Site, u32), Measured> = BTreeMap::new();
-        let Charged { metered, .. } = charged;
-        let new = |way: &Way| Measured { threads: way.threads, metered, ..Measured::default() };
+        let mut all: BTreeMap<Site, Measured> = BTreeMap::new();
         if let Some((way, share)) = prefill {
-            let measured = all.entry((way.site, way.threads)).or_insert_with(|| new(way));
+            let measured = all.entry(way.site).or_default();
+            (measured.threads, measured.prompt_threads) = (way.threads, way.threads);
             measured.prefill = way.prefill.measured(charged.prefill.share(share));
         }
         if let Some((way, share)) = decode {
-            let measured = all.entry((way.site, way.threads)).or_insert_with(|| new(way));
+            let measured = all.entry(way.site).or_default();
+            measured.threads = way.threads;
             measured.decode = way.decode.measured(charged.decode.share(share));
             measured.ended = ended;
         }
-        all.into_iter().map(|((site, _), measured)| (site, measured)).collect()
+        all.into_iter().map(|(site, measured)| (site, Measured { metered: charged.metered, ..measured })).collect()
     }
 }
 
@@ -156,12 +157,12 @@ mod tests {
     #[test]
     fn phases_are_told_with_their_context_and_company() {
         let mut tallies = Tallies::default();
-        tallies.step(A, 2, &step(100, &[part(1, 64, 0, 64)]));
-        tallies.step(A, 2, &step(110, &[part(1, 36, 0, 100), part(2, 0, 1, 9)]));
+        tallies.step(A, (2, 2), &step(100, &[part(1, 64, 0, 64)]));
+        tallies.step(A, (2, 2), &step(110, &[part(1, 36, 0, 100), part(2, 0, 1, 9)]));
         for context in [101, 102, 103] {
-            tallies.step(A, 2, &step(20, &[part(1, 0, 1, context), part(2, 0, 1, 9)]));
+            tallies.step(A, (2, 2), &step(20, &[part(1, 0, 1, context), part(2, 0, 1, 9)]));
         }
-        tallies.step(A, 2, &step(10, &[part(1, 0, 1, 104)]));
+        tallies.step(A, (2, 2), &step(10, &[part(1, 0, 1, 104)]));
         let told = tallies.ended(RequestId(1), joules(3.0, 1.5), true);
         let [(site, measured)] = told[..] else { panic!("{told:?}") };
         assert_eq!((site, measured.threads, measured.metered, measured.ended), (A, 2, true, true));
@@ -180,10 +181,10 @@ mod tests {
     #[test]
     fn a_request_that_was_handed_over_tells_of_both_lanes() {
         let mut tallies = Tallies::default();
-        tallies.step(A, 2, &step(400, &[part(1, 99, 0, 99)]));
+        tallies.step(A, (2, 2), &step(400, &[part(1, 99, 0, 99)]));
         // The last token of the prompt, whose logits are needed.
-        tallies.step(B, 1, &step(4, &[part(1, 1, 0, 100)]));
-        tallies.step(B, 1, &step(10, &[part(1, 0, 1, 101)]));
+        tallies.step(B, (1, 1), &step(4, &[part(1, 1, 0, 100)]));
+        tallies.step(B, (1, 1), &step(10, &[part(1, 0, 1, 101)]));
         let told = tallies.ended(RequestId(1), joules(4.0, 1.0), true);
         assert_eq!((told[0].0, told[0].1.prefill.tokens, told[0].1.decode.tokens, told[0].1.ended), (A, 99, 0, false));
         assert_eq!((told[1].0, told[1].1.prefill.tokens, told[1].1.decode.tokens, told[1].1.ended), (B, 0, 1, true));
@@ -191,11 +192,21 @@ mod tests {
     }
 
     #[test]
+    fn prompts_and_answers_may_have_threads_of_their_own() {
+        let mut tallies = Tallies::default();
+        tallies.step(A, (4, 1), &step(50, &[part(1, 10, 0, 10)]));
+        tallies.step(A, (4, 1), &step(10, &[part(1, 0, 1, 11)]));
+        let told = tallies.ended(RequestId(1), joules(1.0, 1.0), true);
+        assert_eq!((told.len(), told[0].1.prompt_threads, told[0].1.threads), (1, 4, 1));
+    }
+
+    #[test]
     fn what_ran_in_two_ways_alike_tells_nothing() {
         let mut tallies = Tallies::default();
-        tallies.step(A, 2, &step(50, &[part(1, 10, 0, 10)]));
+        tallies.step(A, (2, 2), &step(50, &[part(1, 10, 0, 10)]));
         for context in 0..10 {
-            tallies.step(A, 2 - context % 2, &step(10, &[part(1, 0, 1, 11 + context)]));
+            let threads = 2 - context % 2;
+            tallies.step(A, (threads, threads), &step(10, &[part(1, 0, 1, 11 + context)]));
         }
         let told = tallies.ended(RequestId(1), joules(1.0, 1.0), true);
         assert_eq!((told.len(), told[0].1.prefill.tokens, told[0].1.decode.tokens), (1, 10, 0));
@@ -206,10 +217,10 @@ mod tests {
         let mut tallies = Tallies::default();
         let most = part(1, u32::MAX, u32::MAX, u32::MAX);
         for threads in 0..100 {
-            tallies.step(A, threads, &Step { us: u64::MAX, parts: vec![most], ..Step::default() });
+            tallies.step(A, (threads, threads), &Step { us: u64::MAX, parts: vec![most], ..Step::default() });
         }
         for _ in 0..2000 {
-            tallies.step(A, 1, &Step { us: u64::MAX, parts: vec![most, part(2, 0, 0, 0)], ..Step::default() });
+            tallies.step(A, (1, 1), &Step { us: u64::MAX, parts: vec![most, part(2, 0, 0, 0)], ..Step::default() });
         }
         let told = tallies.ended(RequestId(1), joules(1.0, 1.0), true);
         assert!(told.iter().all(|(_, m)| m.prefill.batch >= 1.0), "{told:?}");
