@@ -276,6 +276,9 @@ impl Sched {
             let message = "No device can run this model here any more; `wattlm status` says which devices there are";
             self.leave(site, &Error::new(Code::ModelLoadFailed, message), out);
             self.unload(site);
+        } else if let Some(entry) = self.lanes.entries.get_mut(&site) {
+            // It was found anew, after a change of drivers, say.
+            entry.pardon();
         }
     }
 

@@ -26,6 +26,7 @@ struct Looked {
 impl Core {
     pub(super) fn arrived(&mut self, peer: Peer, id: RequestId, spec: Generate, mut sink: Box<dyn Sink>) {
         self.totals.requests += 1;
+        self.look_for_gpus_again();
         let Looked { resolved, outline, arrival } = match self.look_at(peer, id, &spec) {
             Ok(looked) => looked,
             Err(error) => {

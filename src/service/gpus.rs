@@ -1,16 +1,18 @@
 //! The GPUs of this machine, as the service knows them.
 //!
 //! They are looked for on a thread of its own, by whoever starts the lanes; the answer is kept until the configuration is
-//! read again or a driver has changed, which the files of drivers show. No GPU is touched to see that.
+//! read again, a driver has changed, which the files of drivers show, or the device has slept. No GPU is touched to see
+//! that. Then GPUs that failed get another chance as well.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use super::core::Core;
 use super::Msg;
-use crate::lane::{Device, GpuInfo, Gpus};
+use crate::clock::{self, Time};
+use crate::lane::{GpuInfo, Gpus};
 use crate::sched::{DeviceId, Site};
 
 /// Where Vulkan's loader looks for drivers, as a rule; the kernel's device nodes of GPUs.
@@ -23,7 +25,21 @@ const DRIVER_DIRS: &[&str] = &[
 ];
 
 /// Files whose text changes with the loaded driver.
-const DRIVER_FILES: &[&str] = &["/proc/driver/nvidia/version", "/sys/module/nvidia/version"];
+const DRIVER_FILES: &[&str] = &[
+    "/proc/driver/nvidia/version",
+    "/sys/module/nvidia/version",
+    "/proc/sys/kernel/osrelease",
+    "/proc/sys/kernel/version",
+];
+
+/// How variables begin that change which GPUs there are or how they compute.
+const VARIABLES: &[&str] = &["GGML_VK_", "CUDA_VISIBLE_DEVICES", "VK_", "GALLIVM_", "LP_"];
+
+/// Requests look whether a driver has changed, at most so often.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// Shorter sleep is none: the two clocks are not read at once.
+const NAP: Duration = Duration::from_millis(500);
 
 /// What is known of GPUs.
 #[derive(Debug, Default)]
@@ -34,10 +50,16 @@ pub(super) struct GpuWatch {
     asked: Option<u64>,
     /// A search runs.
     looking: bool,
+    /// When drivers were last looked at, and how long the device had slept by then.
+    looked: (Time, Duration),
+    /// Once the search is over, what failed gets another chance.
+    pardon: bool,
     /// All that were ever found, by their [`DeviceId`] less one: a name means the same GPU as long as the daemon runs.
     known: Vec<GpuInfo>,
     /// Sites on GPUs that the scheduler was told are usable.
     pub told: BTreeSet<Site>,
+    /// It is told so again, which ends what quarantine it has put them in.
+    pub again: bool,
     /// The configuration lets them be used.
     on: bool,
 }
@@ -69,14 +91,6 @@ impl GpuWatch {
         self.get(device).map_or_else(|| "cpu".to_owned(), |gpu| gpu.id.name.clone())
     }
 
-    /// What a lane there is told.
-    pub fn device(&self, device: DeviceId) -> Option<Device> {
-        match device.is_cpu() {
-            true => Some(Device::Cpu),
-            false => self.get(device).map(|gpu| Device::Gpu(gpu.id.clone())),
-        }
-    }
-
     /// Stands for the drivers as they were when GPUs were last looked for.
     pub fn drivers(&self) -> u64 {
         self.asked.unwrap_or(0)
@@ -104,8 +118,12 @@ impl Core {
             return self.announce_sites();
         }
         let modules = self.catalog.config().paths.modules.clone();
-        let drivers = drivers(&modules);
-        if self.gpus.looking || (!anew && self.gpus.asked == Some(drivers)) {
+        let (drivers, asleep) = (drivers(&modules), clock::asleep());
+        let slept = asleep.saturating_sub(self.gpus.looked.1) >= NAP && self.gpus.asked.is_some();
+        self.gpus.looked = (self.clock.now(), asleep);
+        let changed = self.gpus.asked.is_some_and(|asked| asked != drivers);
+        self.gpus.pardon |= changed || slept || (anew && self.gpus.asked.is_some());
+        if self.gpus.looking || !(anew || changed || slept || self.gpus.asked.is_none()) {
             return;
         }
         let (tx, find) = (self.tx.clone(), self.factory.gpus());
@@ -119,8 +137,20 @@ impl Core {
         }
     }
 
+    /// A request came: a good time to see whether a driver has changed or the device has slept.
+    pub(super) fn look_for_gpus_again(&mut self) {
+        let (looked, asleep) = self.gpus.looked;
+        if self.clock.now().since(looked) >= LOOK || clock::asleep().saturating_sub(asleep) >= NAP {
+            self.look_for_gpus(false);
+        }
+    }
+
     pub(super) fn gpus_found(&mut self, gpus: Gpus) {
         self.gpus.looking = false;
+        if std::mem::take(&mut self.gpus.pardon) {
+            self.trust.pardon();
+            self.gpus.again = true;
+        }
         if self.gpus.gpus.as_ref() != Some(&gpus) {
             match gpus.why_none() {
                 Some(why) => log::info!("no GPU: {why}"),
@@ -138,6 +168,11 @@ impl Core {
 /// A number that changes when drivers or backend modules come, go or are replaced.
 fn drivers(modules: &Path) -> u64 {
     let mut hash = DefaultHasher::new();
+    for (name, value) in std::env::vars_os() {
+        if name.to_str().is_some_and(|name| VARIABLES.iter().any(|v| name.starts_with(v))) {
+            (name, value).hash(&mut hash);
+        }
+    }
     let named = ["VK_DRIVER_FILES", "VK_ICD_FILENAMES"].iter().filter_map(std::env::var_os);
     let named: Vec<PathBuf> = named.flat_map(|list| std::env::split_paths(&list).collect::<Vec<_>>()).collect();
     let dirs = DRIVER_DIRS.iter().map(Path::new).chain([modules]);

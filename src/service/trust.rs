@@ -287,12 +287,13 @@ impl Core {
 
     /// Tells the scheduler where lanes can be.
     pub(super) fn announce_sites(&mut self) {
+        let again = std::mem::take(&mut self.gpus.again);
         let mut news = Vec::new();
         for variant in self.catalog.ids() {
             for device in self.gpus.devices() {
                 let site = Site { variant, device };
                 let usable = self.gpus.usable(device) && !matches!(self.verdict(site), Some(Verdict::Failed(_)));
-                if usable != self.gpus.told.contains(&site) {
+                if usable != self.gpus.told.contains(&site) || (usable && again) {
                     news.push((site, usable));
                 }
             }
