@@ -213,7 +213,7 @@ impl PowerModel {
     }
 
     fn idle_and_error(&self) -> (f64, f64) {
-        let known = self.prior.known.then(|| (self.prior.idle, KNOWN_OFF * self.prior.idle));
+        let known = self.prior.known.then_some((self.prior.idle, KNOWN_OFF * self.prior.idle));
         match (self.at_rest(), known) {
             (Some(seen), None) => seen,
             // Each counts by how well it is known.

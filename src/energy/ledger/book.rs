@@ -30,7 +30,7 @@ const MODEL_OFF: f64 = 0.4;
 /// Of an interval's work, what a GPU must have done for its draw to be told by it.
 const ALONE: f64 = 0.9;
 /// How long a deviation of the idle draw from its mean lasts, in seconds.
-const NOISE_MEMORY: f64 = 0.25;
+const NOISE_MEMORY: f64 = 0.5;
 /// Readings that are kept for a sensor that lags behind.
 const HISTORY: usize = 600;
 
