@@ -14,8 +14,8 @@ use super::trace::Trace;
 use super::world::Fate;
 use crate::sched::Reason;
 
-/// The scheduler's run and what it is measured by. Regrets are parts: 0.03 is 3 % more joules above idle; `None` where
-/// the other missed other numbers of requests, so that joules say nothing.
+/// The scheduler's run and what it is measured by. Regrets are parts: 0.03 is 3 % more joules above idle. Where
+/// one missed more requests than the other, they say little.
 #[derive(Debug, Clone, Serialize)]
 pub struct Contest {
     /// The device's name.
@@ -114,8 +114,8 @@ pub fn contest(device: &Device, trace: &Trace, options: Options, oracle: bool) -
 fn replay(played: &Played, other: &Plans) -> Plans {
     let ways = played.outcome.requests.iter().zip(&other.ways).map(|(request, other)| match request.lanes {
         (Some(prefill), Some(decode)) => {
-            let used = |lane: usize| request.taken.iter().find(|taken| taken.lane == lane).map_or(1, |t| t.threads);
-            Way { prefill, decode, threads: (used(prefill), used(decode)) }
+            let used = |lane: usize| request.taken.iter().find(|taken| taken.lane == lane).map_or((1, 1), |t| t.threads);
+            Way { prefill, decode, threads: (used(prefill).0.max(1), used(decode).1.max(1)) }
         }
         _ => *other,
     });

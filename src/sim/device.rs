@@ -188,6 +188,9 @@ pub struct Device {
     pub contention: f64,
     /// Watts that the device keeps to on average, idle included.
     pub cap: Option<f64>,
+    /// Seconds after which an idle lane is let go whatever it costs, as `models.idle_unload` of the configuration; `None`:
+    /// lanes go for their joules and for memory only.
+    pub idle_unload: Option<f64>,
     /// What can be asked for; the first where a request names none.
     pub variants: Vec<Variant>,
     /// At most one for each variant and device.
@@ -218,6 +221,7 @@ struct File {
     #[serde(default)]
     contention: f64,
     cap_watts: Option<f64>,
+    idle_unload: Option<f64>,
     variant: Vec<Spanned<Variant>>,
     lane: Vec<Spanned<LaneFile>>,
     handover: Option<Spanned<Handover>>,
@@ -310,6 +314,9 @@ impl Device {
         if let Some(cap) = parsed.cap_watts {
             top("cap_watts", cap, 0.001, LARGE)?;
         }
+        if let Some(seconds) = parsed.idle_unload {
+            top("idle_unload", seconds, 1.0, 1e8)?;
+        }
         for variant in &parsed.variant {
             lines.range(variant.span().start, "cell_bytes", variant.get_ref().cell_bytes, 0.0, 1e9)?;
         }
@@ -342,6 +349,7 @@ impl Device {
             chunk_shared: parsed.prefill_chunk_shared.min(parsed.prefill_chunk),
             contention: parsed.contention,
             cap: parsed.cap_watts,
+            idle_unload: parsed.idle_unload,
             variants,
             lanes,
             handover: checked(parsed.handover, &lines, |h| {

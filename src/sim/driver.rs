@@ -124,7 +124,11 @@ impl Driver {
     fn new(device: &Device, trace: &Trace, options: Options) -> Driver {
         let threads = device.lanes.iter().filter(|lane| lane.device == 0).map(LaneSpec::threads).max();
         let mut driver = Driver {
-            sched: Sched::new(Limits { threads: threads.unwrap_or(1), ..Limits::default() }),
+            sched: Sched::new(Limits {
+                threads: threads.unwrap_or(1),
+                idle_unload: device.idle_unload.map(Duration::from_secs_f64),
+                ..Limits::default()
+            }),
             meter: Meter::new(device.sensor, options.seed),
             names: vec![None; device.lanes.len()],
             sites: device.lanes.iter().map(site).collect(),
@@ -207,7 +211,7 @@ impl Driver {
             Action::Allow { id, energy } => Do::Allow(place(id), energy.as_f64()),
             Action::Pace { lane, pace } => Do::Pace {
                 lane: *self.places.get(&lane)?,
-                threads: pace.threads,
+                threads: (pace.prompt_threads, pace.threads),
                 duty: f64::from(pace.duty) / 1000.0,
                 chunk: pace.chunk,
             },
@@ -218,8 +222,11 @@ impl Driver {
     fn measured(&mut self, ask: usize, world: &World<'_>, out: &mut Vec<Do>) {
         let request = &world.requests[ask];
         let Some(Taken { lane, threads, prefill, decode }) = request.taken.last().copied() else { return };
+        // Nothing was computed with 0: it took part in no step of that kind.
+        let answers = if threads.1 > 0 { threads.1 } else { threads.0 };
         let measured = Measured {
-            threads,
+            threads: answers,
+            prompt_threads: threads.0,
             prefill: self.meter.phase(&prefill, world.now),
             decode: self.meter.phase(&decode, world.now),
             metered: true,
@@ -323,11 +330,15 @@ fn calibrate(spec: &LaneSpec, device: &Device, meter: &mut Meter) -> (Profile, f
     let drawn = spec.load_joules() + device.idle_watts * spec.load_seconds;
     let joules = meter.read(spec.load_joules(), drawn, spec.load_seconds, at);
     profile.woke(Cost { seconds: spec.load_seconds, joules });
-    // What the device draws idle with the lane, less without it: ten seconds each.
-    let with = meter.read(10.0 * (device.idle_watts + spec.hold_watts), 10.0 * device.idle_watts, 10.0, at);
-    let without = meter.read(10.0 * device.idle_watts, 10.0 * device.idle_watts, 10.0, at);
-    profile.held(((with - without) / 10.0).max(0.0));
-    spent += 10.0 * spec.hold_watts;
+    // What the device draws idle with the lane, less without it: half a minute each. What the sensor cannot tell from
+    // nothing is nothing.
+    let (rest, idle) = (30.0, device.idle_watts);
+    let with = meter.read(rest * (idle + spec.hold_watts), rest * (idle + spec.hold_watts), rest, at);
+    let without = meter.read(rest * idle, rest * idle, rest, at);
+    let blur = 2.0 * std::f64::consts::SQRT_2 * device.sensor.noise * idle * (device.sensor.refresh / rest).sqrt();
+    let held = (with - without) / rest;
+    profile.held(if held > blur { held } else { 0.0 });
+    spent += rest * spec.hold_watts;
     let mut phase = |tokens: u32, cells: f64, batch: u32, seconds: f64, watts: f64| {
         let base = device.idle_watts + spec.hold_watts;
         let share = 1.0 / f64::from(batch);
@@ -346,12 +357,11 @@ fn calibrate(spec: &LaneSpec, device: &Device, meter: &mut Meter) -> (Profile, f
     };
     for threads in THREADS.into_iter().filter(|n| *n <= spec.threads()) {
         let point = spec.point(threads);
-        let nothing = PhaseMeasured::default();
         for (tokens, depth) in PROMPTS {
             let seconds = spec.prefill_seconds(point, tokens, depth) + spec.prefill_fixed;
             let cells = f64::from(depth) + f64::from(tokens - 1) / 2.0;
             let prefill = phase(tokens, cells, 1, seconds, point.prefill_watts);
-            profile.learn(&Measured { threads, prefill, decode: nothing, metered: true, ended: false });
+            profile.learn(&Measured { threads, prefill, metered: true, ..Measured::default() });
         }
         for batch in [1, 2, spec.slots] {
             for context in CONTEXTS {
@@ -359,7 +369,7 @@ fn calibrate(spec: &LaneSpec, device: &Device, meter: &mut Meter) -> (Profile, f
                 let cells = f64::from(context) + f64::from(ANSWER - 1) / 2.0;
                 let seconds = f64::from(ANSWER) * spec.step_seconds(point, batch, cells * f64::from(batch));
                 let decode = phase(ANSWER, cells, batch, seconds, spec.step_watts(point, batch));
-                profile.learn(&Measured { threads, prefill: nothing, decode, metered: true, ended: false });
+                profile.learn(&Measured { threads, decode, metered: true, ..Measured::default() });
             }
         }
     }

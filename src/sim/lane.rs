@@ -61,7 +61,7 @@ pub struct Run {
     pub(super) ends: Option<Fate>,
     /// Tokens of its prompt in the step.
     take: u32,
-    used: u32,
+    used: (u32, u32),
     prefill: Phase,
     decode: Phase,
 }
@@ -77,7 +77,7 @@ impl Run {
         threads: (u32, u32),
     ) -> Run {
         let (prefill, decode) = (Phase::default(), Phase::default());
-        Run { ask, stage, pending, cells, left, export, threads, ends: None, take: 0, used: 0, prefill, decode }
+        Run { ask, stage, pending, cells, left, export, threads, ends: None, take: 0, used: (0, 0), prefill, decode }
     }
 }
 
@@ -155,7 +155,7 @@ pub struct Lane {
     /// What it computes.
     pub segment: Option<Segment>,
     /// Threads, share of the time and size of a piece, where somebody said.
-    pub pace: Option<(u32, f64, u32)>,
+    pub pace: Option<((u32, u32), f64, u32)>,
     /// By session, cells that it holds of it.
     pub held: Vec<u32>,
     counted: Counted,
@@ -214,8 +214,9 @@ impl Lane {
     }
 
     /// Threads of a step: the pace's, else the most that anybody in it wants.
-    fn threads(&self, want: impl Fn(&Run) -> u32) -> u32 {
-        self.pace.map_or_else(|| self.running.iter().map(want).max().unwrap_or(1), |(threads, _, _)| threads)
+    fn threads(&self, want: impl Fn((u32, u32)) -> u32) -> u32 {
+        let most = || self.running.iter().map(|run| want(run.threads)).max().unwrap_or(1);
+        self.pace.map_or_else(most, |(threads, _, _)| want(threads))
     }
 }
 
@@ -256,7 +257,7 @@ impl World<'_> {
             if prompts {
                 let chunk = if answers > 0 { self.device.chunk_shared } else { self.device.chunk };
                 let mut room = lane.pace.map_or(chunk, |(_, _, most)| chunk.min(most));
-                segment.threads = lane.threads(|run| run.threads.0);
+                segment.threads = lane.threads(|threads| threads.0);
                 let point = spec.point(segment.threads);
                 let (count, mut seconds) = (lane.running.len(), 0.0);
                 for i in 0..count {
@@ -275,7 +276,7 @@ impl World<'_> {
                 segment.watts = duty * (seconds * watts.0 + others * watts.1) / segment.alpha.max(1e-12);
                 segment.what = What::Step { prompts: (seconds, watts.0), answers: (others, watts.1) };
             } else {
-                segment.threads = lane.threads(|run| run.threads.1);
+                segment.threads = lane.threads(|threads| threads.1);
                 let point = spec.point(segment.threads);
                 segment.alpha = spec.step_seconds(point, answers, cells);
                 segment.beta = point.step * spec.decode_depth * f64::from(answers);
@@ -375,7 +376,7 @@ impl World<'_> {
             phase.seconds += seconds;
             phase.joules += share;
             phase.drawn += base * span + joules;
-            run.used = segment.threads;
+            *(if prompts { &mut run.used.0 } else { &mut run.used.1 }) = segment.threads;
             run.cells += n;
             run.take = 0;
             let request = &mut self.requests[run.ask];

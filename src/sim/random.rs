@@ -224,6 +224,7 @@ pub fn random_device(rng: &mut Rng, name: String) -> Device {
         chunk_shared: 64,
         contention: rng.even(0.0, 0.5),
         cap: None,
+        idle_unload: None,
         variants: vec![Variant { name: "model".to_owned(), cell_bytes: rng.log(8e3, 2e5) }],
         lanes: vec![cpu, gpu],
         handover: Handover {

@@ -125,11 +125,10 @@ fn plan_name(device: &Device, prefill: usize, decode: usize) -> String {
     }
 }
 
-/// How much more joules a run took than another, as a part of the other's; `None` where it missed more or fewer requests
-/// or first tokens, so that joules say nothing, or where the other took none.
+/// How much more joules a run took than another, as a part of the other's; `None` where the other took none. Where one of
+/// them missed more than the other, joules alone say little.
 pub fn regret(run: &Summary, other: &Summary) -> Option<f64> {
-    let comparable = (run.missed, run.late) == (other.missed, other.late) && other.active_joules > 0.0;
-    comparable.then(|| run.active_joules / other.active_joules - 1.0)
+    (other.active_joules > 0.0).then(|| run.active_joules / other.active_joules - 1.0)
 }
 
 #[cfg(test)]

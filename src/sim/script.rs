@@ -123,6 +123,7 @@ impl<'a> Script<'a> {
             Keep::BreakEven => worth,
             Keep::Foresight => self.foresee(lane, worth, world),
         };
+        let stay = stay.min(world.device.idle_unload.unwrap_or(f64::INFINITY));
         if stay <= 0.0 {
             out.push(Do::Unload(lane));
         } else {

@@ -70,8 +70,8 @@ pub enum Do {
     Pace {
         /// Which.
         lane: usize,
-        /// Threads.
-        threads: u32,
+        /// Threads for steps with prompts in them, and for those without.
+        threads: (u32, u32),
         /// Share of the time in which it computes.
         duty: f64,
         /// Tokens of prompts in a step at most.
@@ -155,8 +155,8 @@ pub struct Phase {
 pub struct Taken {
     /// Which.
     pub lane: usize,
-    /// Threads of its last step.
-    pub threads: u32,
+    /// Threads of its last step with a prompt in it, and of its last without.
+    pub threads: (u32, u32),
     /// Its prompt.
     pub prefill: Phase,
     /// Its answer.
