@@ -13,6 +13,9 @@ use std::sync::mpsc::{channel, Receiver};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::{json, Value};
+use wattlm::client::{Client, Delta};
+use wattlm::error::Code;
 use wattlm::lane::trust::{compare, Probed, STEPS};
 use wattlm::lane::{
     Device, Finish, FromLane, Gone, GpuInfo, Gpus, Job, KvType, Lane, LaneConfig, LaneEvent, LaneFactory, LaneId,
@@ -373,7 +376,7 @@ fn the_daemon_finds_the_gpu_and_says_so() {
     let _alone = alone();
     let gpu = gpu();
     let daemon = common::Daemon::demo();
-    let client = wattlm::client::Client::connect(&daemon.socket).expect("the daemon listens");
+    let client = Client::connect(&daemon.socket).expect("the daemon listens");
     let end = Instant::now() + common::PATIENCE;
     // It is looked for while the daemon already serves.
     let status = loop {
@@ -392,4 +395,90 @@ fn the_daemon_finds_the_gpu_and_says_so() {
         }
         None => assert!(status["no_gpu"].is_string(), "{status}"),
     }
+}
+
+/// A daemon for the demo model on the first GPU, with few and small kinds of steps. `None` without a GPU.
+fn daemon_on_gpu(dir: tempfile::TempDir) -> Option<common::Daemon> {
+    gpu()?;
+    // Drivers keep here what they compiled for the other tests.
+    std::env::set_var("MESA_SHADER_CACHE_DIR", factory().shader_cache);
+    let config = "[models]\nslots = 2\ncontext = 512\ndefault = 'wattlm-demo:q8_0'\n[cpu]\nprefill_chunk = 128\n";
+    let daemon = common::Daemon::within(dir, config, &[&common::demo_models()]);
+    let client = Client::connect(&daemon.socket).expect("the daemon listens");
+    common::eventually("the GPU is found", || !client.status().unwrap()["gpus"].as_array().unwrap().is_empty());
+    Some(daemon)
+}
+
+fn asked(prompt: &str, tokens: u32, backend: &str) -> Value {
+    json!({"model": "wattlm-demo:q8_0", "prompt": prompt, "max_tokens": tokens, "temperature": 0, "ignore_eos": true,
+        "wattlm": {"backend": backend}})
+}
+
+fn answered(client: &Client, backend: &str) -> (String, Value) {
+    let whole = client.json("POST", "/v1/completions", Some(&asked(PROMPTS[1], 24, backend)));
+    let whole = whole.unwrap_or_else(|e| panic!("on {backend}: {e}"));
+    (whole["choices"][0]["text"].as_str().unwrap().to_owned(), whole["wattlm"].clone())
+}
+
+#[test]
+fn the_daemon_runs_a_request_on_the_gpu_that_it_asks_for_once_it_agrees_with_the_cpu() {
+    let _alone = alone();
+    let Some(daemon) = daemon_on_gpu(tempfile::tempdir().unwrap()) else { return };
+    let client = patient(&daemon);
+    let (on_gpu, receipt) = answered(&client, "gpu");
+    assert_eq!(receipt["device"], "gpu0", "{receipt}");
+    let (on_cpu, receipt) = answered(&client, "cpu");
+    assert_eq!(receipt["device"], "cpu", "{receipt}");
+    assert_eq!(on_gpu, on_cpu);
+    let log = daemon.log();
+    let agreed = log.lines().filter(|line| line.contains("gpu0 agrees with the CPU")).count();
+    assert_eq!(agreed, 1, "{log}");
+    assert_eq!(client.status().unwrap()["distrusted"], json!([]));
+
+    // The next daemon remembers it.
+    let daemon = daemon_on_gpu(daemon.into_dir_after_stop()).expect("the GPU is still there");
+    let (again, receipt) = answered(&patient(&daemon), "gpu");
+    assert_eq!((again, &receipt["device"]), (on_cpu, &json!("gpu0")), "{receipt}");
+    assert!(!daemon.log().contains("agrees with the CPU"), "compared again:\n{}", daemon.log());
+}
+
+/// For the first use of a GPU, which compiles.
+fn patient(daemon: &common::Daemon) -> Client {
+    let mut client = Client::connect(&daemon.socket).expect("the daemon listens");
+    client.set_silence(Some(PATIENCE));
+    client
+}
+
+#[test]
+fn a_gpu_worker_that_dies_is_a_typed_error_and_after_three_faults_the_gpu_is_left_alone() {
+    let _alone = alone();
+    let Some(daemon) = daemon_on_gpu(tempfile::tempdir().unwrap()) else { return };
+    let client = patient(&daemon);
+    let (on_cpu, _) = answered(&client, "cpu");
+    assert_eq!(answered(&client, "gpu").0, on_cpu);
+    for fault in 1..=3 {
+        let mut stream = client.completion_stream(asked(PROMPTS[1], 400, "gpu")).unwrap();
+        while !matches!(stream.next(None).unwrap(), Delta::Text(_)) {}
+        let status = client.status().unwrap();
+        let lane = status["lanes"].as_array().unwrap().iter().find(|lane| lane["device"] == "gpu0").cloned();
+        let pid = lane.expect("a lane on the GPU")["pid"].as_i64().unwrap() as i32;
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+        let error = loop {
+            match stream.next(None) {
+                Ok(Delta::Done(_)) => panic!("it was answered by a worker that is dead"),
+                Ok(_) => {}
+                Err(e) => break e,
+            }
+        };
+        assert_eq!(error.code, Code::WorkerLost, "fault {fault}: {error}");
+        // The CPU's lane is another process and has noticed nothing.
+        assert_eq!(answered(&client, "cpu").0, on_cpu);
+    }
+    let refused = client.json("POST", "/v1/completions", Some(&asked(PROMPTS[1], 24, "gpu"))).unwrap_err();
+    assert_eq!(refused.code, Code::Quarantined, "{refused}");
+    let distrusted = client.status().unwrap()["distrusted"].to_string();
+    assert!(distrusted.contains("gpu0 is not used for wattlm-demo:q8_0"), "{distrusted}");
+    // Who leaves the choice to the daemon is served.
+    let (text, receipt) = answered(&client, "auto");
+    assert_eq!((text, &receipt["device"]), (on_cpu, &json!("cpu")), "{receipt}");
 }

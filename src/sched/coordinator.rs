@@ -481,7 +481,7 @@ impl Sched {
         if let Some((entry, until)) =
             self.lanes.get(site).filter(|_| fault).and_then(|entry| Some((entry, entry.quarantine(self.now)?)))
         {
-            let error = entry.refusal(until, self.now);
+            let error = entry.refusal(site, until, self.now);
             self.leave(site, &error, out);
         }
     }

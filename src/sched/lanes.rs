@@ -142,15 +142,20 @@ impl Entry {
     }
 
     /// What a request is told that comes during a quarantine.
-    pub(super) fn refusal(&self, until: Time, now: Time) -> Error {
-        let wait = until.since(now);
+    pub(super) fn refusal(&self, site: Site, until: Time, now: Time) -> Error {
+        let (wait, faults) = (until.since(now), self.faults);
         let last = self.last_fault.as_deref().unwrap_or("unknown");
-        let message = format!(
-            "This model failed {} times in a row and is left alone for another {} s; use another model, or ask the \
-             administrator to load it by hand. The last failure: {last}",
-            self.faults,
-            wait.as_secs_f64().ceil()
-        );
+        let seconds = wait.as_secs_f64().ceil();
+        let message = match site.device.is_cpu() {
+            true => format!(
+                "This model failed {faults} times in a row and is left alone for another {seconds} s; use another \
+                 model, or ask the administrator to load it by hand. The last failure: {last}"
+            ),
+            false => format!(
+                "This model failed {faults} times in a row on the GPU, which is left alone for another {seconds} s; \
+                 leave 'backend' out, or ask for \"cpu\". The last failure: {last}"
+            ),
+        };
         Error::new(Code::Quarantined, message).retry_after(wait)
     }
 }

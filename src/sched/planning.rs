@@ -256,9 +256,10 @@ impl Sched {
 
     /// Why a plan cannot be: one of its sites failed too often and is left alone.
     pub(super) fn resting(&self, plan: Plan) -> Option<Error> {
-        let entries = [plan.prefill, plan.decode].into_iter().filter_map(|site| self.lanes.get(site));
-        let mut resting = entries.filter_map(|entry| Some((entry, entry.quarantine(self.now)?)));
-        resting.next().map(|(entry, until)| entry.refusal(until, self.now))
+        [plan.prefill, plan.decode].into_iter().find_map(|site| {
+            let entry = self.lanes.get(site)?;
+            Some(entry.refusal(site, entry.quarantine(self.now)?, self.now))
+        })
     }
 
     /// What a request took on a lane.

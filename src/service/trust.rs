@@ -20,7 +20,7 @@ use crate::error::{Code, Error};
 use crate::lane::trust::{compare, Probed};
 use crate::lane::{GpuInfo, LaneId, ToLane};
 use crate::models::atomic::Draft;
-use crate::sched::{DeviceId, Event, Site, VariantId};
+use crate::sched::{DeviceId, Event, LaneState, Site, VariantId};
 
 /// Verdicts and answers that are kept; the oldest are forgotten first.
 const KEPT: usize = 64;
@@ -309,11 +309,17 @@ impl Core {
 
     /// What is wrong with GPUs, for people.
     pub(super) fn distrusted(&self) -> Vec<String> {
-        let failed = |device: DeviceId, variant: VariantId| match self.verdict(Site { variant, device }) {
-            Some(Verdict::Failed(why)) => {
-                Some(format!("{} is not used for {}: {why}", self.gpus.name(device), self.catalog.name(variant)))
-            }
-            _ => None,
+        let failed = |device: DeviceId, variant: VariantId| {
+            let site = Site { variant, device };
+            let why = match (self.verdict(site), self.sched.lane_state(site)) {
+                (Some(Verdict::Failed(why)), _) => why.clone(),
+                (_, LaneState::Quarantined { until }) if until > self.clock.now() => {
+                    let seconds = until.since(self.clock.now()).as_secs_f64().ceil();
+                    format!("it failed too often and is left alone for another {seconds} s")
+                }
+                _ => return None,
+            };
+            Some(format!("{} is not used for {}: {why}", self.gpus.name(device), self.catalog.name(variant)))
         };
         let variants = self.catalog.ids();
         self.gpus.devices().flat_map(|device| variants.iter().filter_map(move |v| failed(device, *v))).collect()
