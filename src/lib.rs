@@ -36,6 +36,8 @@ pub mod server;
 #[cfg(feature = "daemon")]
 pub mod service;
 #[cfg(feature = "daemon")]
+pub mod sim;
+#[cfg(feature = "daemon")]
 pub mod worker;
 
 #[cfg(test)]

@@ -458,3 +458,68 @@ fn an_interrupted_chat_goes_on() {
     assert!(child.wait().unwrap().success(), "{rest}");
     cancelled(&daemon, 2);
 }
+
+/// What is shipped for the simulator.
+fn shipped(kind: &str) -> Vec<String> {
+    let folder = format!("{}/dist/sim/{kind}", env!("CARGO_MANIFEST_DIR"));
+    let mut files: Vec<_> = fs::read_dir(folder).expect("is there").map(|f| f.expect("a file").path()).collect();
+    files.sort();
+    files.into_iter().map(|path| path.into_os_string().into_string().expect("UTF-8")).collect()
+}
+
+#[test]
+fn the_scheduler_is_simulated_on_everything_that_is_shipped() {
+    let (devices, traces) = (shipped("devices"), shipped("traces"));
+    assert!(devices.len() >= 4 && traces.len() == 4, "{devices:?} {traces:?}");
+    for (device, trace) in devices.iter().flat_map(|device| traces.iter().map(move |trace| (device, trace))) {
+        let args = ["simulate", "--json", "--device", device, "--trace", trace];
+        let text = good(&run(wattlm(&args)));
+        assert_eq!(text, good(&run(wattlm(&args))), "the same again");
+        let contest = json(&text);
+        let scheduler = &contest["scheduler"];
+        let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value} in {contest}"));
+        let causes = ["wake", "prefill", "handover", "decode", "hold"];
+        let sum: f64 = causes.iter().map(|cause| number(&scheduler["joules"][*cause])).sum();
+        let active = number(&scheduler["active_joules"]);
+        assert!((sum - active).abs() < 1e-6 * active && active > 0.0, "{contest}");
+        let asked = fs::read_to_string(trace).expect("a trace").lines().count() as u64;
+        assert_eq!(scheduler["answered"].as_u64(), Some(asked), "{contest}");
+        assert_eq!(scheduler["missed"], 0, "{contest}");
+        assert!(contest["clairvoyant"].is_null() && contest["lower_bound"].is_null());
+    }
+}
+
+#[test]
+fn a_simulation_is_measured_by_what_could_have_been_and_bad_files_are_explained() {
+    let device = format!("{}/dist/sim/devices/phone-soc.toml", env!("CARGO_MANIFEST_DIR"));
+    let dir = tempfile::tempdir().expect("a folder");
+    let trace = dir.path().join("t.jsonl");
+    let trace_name = trace.to_str().expect("UTF-8");
+    fs::write(&trace, "{\"at\": 0, \"prompt\": 300, \"answer\": 40}\n{\"at\": 20, \"prompt\": 9, \"answer\": 5}\n")
+        .expect("writes");
+    let args = ["simulate", "--oracle", "--device", &device, "--trace", trace_name];
+    let contest = json(&good(&run(wattlm(&[&args[..], &["--json"]].concat()))));
+    let active = |name: &str| contest[name]["active_joules"].as_f64().expect("joules");
+    assert!(contest["exhaustive"] == true && active("clairvoyant") <= active("best_fixed"), "{contest}");
+    assert!(contest["lower_bound"].as_f64().expect("joules") <= active("clairvoyant"), "{contest}");
+    assert!(active("best_fixed") <= active("always_cpu").min(active("always_gpu")), "{contest}");
+    let page = good(&run(wattlm(&args)));
+    for part in ["scheduler", "always GPU", "clairvoyant", "lower bound", "every combination tried"] {
+        assert!(page.contains(part), "{part:?} in {page}");
+    }
+
+    fs::write(&trace, "{\"at\": 0, \"prompt\": 300}\n").expect("writes");
+    let bad = run(wattlm(&args));
+    assert_eq!(bad.status.code(), Some(1));
+    assert!(err(&bad).contains("t.jsonl:1: missing field `answer`"), "{}", err(&bad));
+    let swapped = run(wattlm(&["simulate", "--device", trace_name, "--trace", &device]));
+    assert!(err(&swapped).contains("t.jsonl:1: "), "{}", err(&swapped));
+    let lost = run(wattlm(&["simulate", "--device", "/none.toml", "--trace", trace_name]));
+    assert!(err(&lost).contains("/none.toml: No such file"), "{}", err(&lost));
+    assert_eq!(run(wattlm(&["simulate", "--device", &device])).status.code(), Some(2));
+    assert!(err(&run(wattlm(&["simulate"]))).contains("--random N"));
+
+    let lines = good(&run(wattlm(&["simulate", "--random", "2", "--seed", "9", "--json"])));
+    let lines: Vec<Value> = lines.lines().map(json).collect();
+    assert_eq!((lines.len(), &lines[0]["pair"], &lines[2]["chances"]["pairs"]), (3, &0.into(), &2.into()));
+}

@@ -85,6 +85,7 @@ pub(super) enum Command {
     Calibrate(Calibration),
     Account(Account),
     Meter(Meter),
+    Simulate(Simulate),
     #[command(subcommand)]
     Config(Config),
     /// Prints a completion script for a shell
@@ -525,6 +526,36 @@ pub(super) enum Fit {
 pub(super) fn watts(text: &str) -> Result<f64, String> {
     let number = text.trim().trim_end_matches(['W', 'w', ' ']).parse::<f64>();
     number.ok().filter(|w| (0.0..=10_000.0).contains(w)).ok_or_else(|| "write watts, such as 12.5".into())
+}
+
+/// Runs the scheduler on virtual time, on a described device and a trace of requests
+///
+/// Shows the joules that it takes by cause, its times, and how much more that is than always the CPU, always the GPU and
+/// the best fixed plan in hindsight take. Needs no service, no model and no sensor: docs/simulator.md describes the
+/// files, and some are shipped with wattlm.
+#[derive(Debug, Args)]
+pub(super) struct Simulate {
+    /// The device's description
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "trace")]
+    pub(super) device: Option<PathBuf>,
+    /// The requests
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "device")]
+    pub(super) trace: Option<PathBuf>,
+    /// What the scheduler saves
+    #[arg(long, value_name = "POLICY", default_value = "min-energy")]
+    pub(super) policy: Policy,
+    /// Looks for the best that a clairvoyant could do as well, and for what nobody can do better; takes seconds
+    #[arg(long)]
+    pub(super) oracle: bool,
+    /// Begins without profiles, as on the first day; else with those that a calibration measures
+    #[arg(long)]
+    pub(super) uncalibrated: bool,
+    /// Of the sensor's noise, and of what --random draws
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Draws so many devices and traces by chance and shows how the regret is distributed; takes a second or two for each
+    #[arg(long, value_name = "N", conflicts_with = "device", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub(super) random: Option<u32>,
 }
 
 /// Checks and explains the configuration

@@ -21,6 +21,7 @@ mod man;
 mod meter;
 mod models;
 mod print;
+mod simulate;
 mod status;
 
 use std::io::Write as _;
@@ -84,6 +85,7 @@ fn run(command: Command, socket: Option<PathBuf>, out: Out) -> Result<ExitCode> 
         Command::Budget { uid } => budget::run(&connect()?, uid, out)?,
         Command::Models(command) => return models::run(command, connect, out),
         Command::Meter(args) => return meter::run(args, out),
+        Command::Simulate(args) => simulate::run(&args, out)?,
         Command::Config(command) => return config::run(command, out),
         Command::Completions { shell } => man::completions(shell, out)?,
         Command::Man { dir } => {

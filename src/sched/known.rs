@@ -292,11 +292,6 @@ impl Known {
     }
 
     /// A lane came up there.
-    /// Keeping this lane resident and idle adds so many watts.
-    pub(super) fn held(&mut self, site: Site, watts: f64) {
-        self.spots.entry(site).or_default().profile.held(watts);
-    }
-
     pub(super) fn woke(&mut self, site: Site, cost: Cost) {
         if !(0.0..1e9).contains(&cost.joules) {
             return;
