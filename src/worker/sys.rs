@@ -12,6 +12,7 @@ use nix::sys::socket::{recvmsg, sendmsg, ControlMessage, ControlMessageOwned, Ms
 ///
 /// # Errors
 /// What the kernel says; `ENOSYS` before Linux 5.9, where the descriptors stay open (they are close-on-exec anyway).
+#[cfg(feature = "engine")]
 pub fn close_all_but(keep: RawFd) -> io::Result<()> {
     let close = |first: RawFd, last: libc::c_uint| -> io::Result<()> {
         let first = libc::c_uint::try_from(first).map_err(io::Error::other)?;
