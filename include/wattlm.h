@@ -122,6 +122,21 @@
 #define WATTLM_POLICY_MAX_THROUGHPUT 3
 
 /**
+ * Any device that the model can run on.
+ */
+#define WATTLM_BACKEND_ANY 0
+
+/**
+ * The processor only.
+ */
+#define WATTLM_BACKEND_CPU 1
+
+/**
+ * A GPU only.
+ */
+#define WATTLM_BACKEND_GPU 2
+
+/**
  * Text of the answer: whole UTF-8 characters, of one or more tokens.
  */
 #define WATTLM_PIECE_TEXT 1
@@ -308,6 +323,15 @@ typedef struct wattlm_request_options {
    * A JSON object with further fields of the request, such as {"logit_bias":{"12":-100}}. NULL: none.
    */
   const char *extra_json;
+  /**
+   * WATTLM_BACKEND_….
+   */
+  int32_t backend;
+  /**
+   * 1: a lesser variant of the model, or a shorter answer, will do where else a limit would not be kept; the receipt
+   * says so. 0: never.
+   */
+  int32_t degrade;
 } wattlm_request_options;
 
 /**

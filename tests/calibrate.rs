@@ -15,6 +15,8 @@ use wattlm::error::Code;
 /// Without a sensor energy is estimated by CPU time: no plant is needed.
 const ESTIMATED: &str = "[energy]\nsource = 'none'\ncore = '2W'\nidle = '1W'\n";
 
+const VARIANT: &str = "wattlm-demo:q4_0";
+
 fn cli(daemon: &Daemon, args: &[&str]) -> Output {
     let mut all = vec!["--socket", daemon.socket.to_str().expect("UTF-8")];
     all.extend(args);
@@ -40,9 +42,9 @@ fn files(daemon: &Daemon) -> Vec<std::path::PathBuf> {
 #[test]
 fn a_calibration_measures_tells_and_is_kept() {
     let daemon = Daemon::with(ESTIMATED, &[&common::demo_models()]);
-    let said = json_of(&cli(&daemon, &["--json", "calibrate", DEMO, "--quick", "--time", "15s"]));
+    let said = json_of(&cli(&daemon, &["--json", "calibrate", VARIANT, "--quick", "--time", "20s"]));
     let p = &said["profiles"][0];
-    assert!(p["model"].as_str().expect("a name").starts_with(DEMO), "{said}");
+    assert_eq!((p["model"].as_str(), said["profiles"].as_array().map(Vec::len)), (Some(VARIANT), Some(1)), "{said}");
     assert_eq!((&p["device"], &p["metered"]), (&json!("cpu"), &json!(false)), "{said}");
     assert!(p["calibrated"].is_u64() && p["prompts"].as_u64() > Some(3) && p["answers"].as_u64() > Some(3), "{said}");
     assert!(p["load"]["seconds"].as_f64() > Some(0.0) && p["load"]["joules"].as_f64() > Some(0.0), "{said}");
@@ -53,9 +55,9 @@ fn a_calibration_measures_tells_and_is_kept() {
             assert!(point["joules_per_token"].as_f64() > Some(0.0), "{point}");
         }
     }
-    // In company a token takes less than alone.
+    // In company a token takes less than alone. With one thread: more share a busy machine's cores with others.
     let each = |batch: u64| {
-        let points = threads.last().unwrap()["decode"].as_array().unwrap();
+        let points = threads[0]["decode"].as_array().unwrap();
         points.iter().find(|point| point["batch"] == batch).unwrap()["joules_per_token"].as_f64().unwrap()
     };
     assert!(each(4) < each(1), "{said}");

@@ -24,7 +24,8 @@ pub(super) fn run(args: &Simulate, out: Out) -> Result<()> {
     let trace = Trace::parse(&read(trace)?, &trace.display().to_string(), &device)?;
     let contest = contest(&device, &trace, options, args.oracle);
     if contest.scheduler.stuck {
-        let message = "the scheduler left requests waiting for ever: this is a defect of wattlm, please report both files";
+        let message =
+            "the scheduler left requests waiting for ever: this is a defect of wattlm, please report both files";
         return Err(Error::new(Code::Internal, message));
     }
     out.either(&contest, page(&contest))
@@ -68,8 +69,21 @@ fn percent(part: Option<f64>) -> String {
 /// What a run took, on a page.
 fn page(c: &Contest) -> String {
     let head = [
-        "PLANS", ">JOULES", ">WAKE", ">PROMPT", ">MOVE", ">ANSWER", ">HOLD", ">MISSED", ">LATE", ">TTFT", ">95 %",
-        ">LATENCY", ">95 %", ">TOKENS/S", ">REGRET",
+        "PLANS",
+        ">JOULES",
+        ">WAKE",
+        ">PROMPT",
+        ">MOVE",
+        ">ANSWER",
+        ">HOLD",
+        ">MISSED",
+        ">LATE",
+        ">TTFT",
+        ">95 %",
+        ">LATENCY",
+        ">95 %",
+        ">TOKENS/S",
+        ">REGRET",
     ];
     let runs = [
         (Some(&c.scheduler), "scheduler", None),
@@ -108,7 +122,8 @@ fn page(c: &Contest) -> String {
         page += &format!("{}: {} ({how}, {} runs)\n", best.name, counts(&best.plans), c.runs);
     }
     if let Some(Percentiles { p50, p95, .. }) = c.forecast_error {
-        page += &format!("joules were foretold to {:.0} % in the middle, {:.0} % in 95 of 100\n", 100.0 * p50, 100.0 * p95);
+        page +=
+            &format!("joules were foretold to {:.0} % in the middle, {:.0} % in 95 of 100\n", 100.0 * p50, 100.0 * p95);
     }
     if c.calibration_joules > 0.0 {
         page += &format!("calibrated before with {:.0} J, which no figure above contains\n", c.calibration_joules);

@@ -1037,3 +1037,33 @@ fn the_account_is_asked_as_the_query_says() {
     assert_eq!((report, refused), (empty, Code::Forbidden));
     assert_eq!((bad.code, bad.param.as_deref()), (Code::InvalidRequest, Some("since")));
 }
+
+#[test]
+fn an_estimate_asks_for_what_the_body_says_and_a_request_is_asked_for_by_its_name() {
+    let server = Server::start(quick());
+    let client = server.client();
+    let estimate = std::thread::spawn(move || {
+        let body = json!({"prompt": "hi", "max_tokens": 7, "wattlm": {"policy": "min-energy", "degrade": true}});
+        (client.estimate(&body), client.explain("chatcmpl-req-0000002a"), client.profiles())
+    });
+    match server.next() {
+        Asked::Estimate(request, reply) => {
+            assert_eq!(request.prompt, Prompt::Text("hi".into()));
+            assert_eq!((request.max_tokens, request.degrade), (Some(7), true));
+            assert_eq!(request.policy, Some(crate::sched::Policy::MinEnergy));
+            reply(Err(Error::new(Code::ModelNotFound, "none").at("model")));
+        }
+        _ => panic!("another question"),
+    }
+    match server.next() {
+        Asked::Explain(peer, id, reply) => {
+            assert_eq!((peer.uid, id), (nix::unistd::geteuid().as_raw(), RequestId(0x2a)));
+            reply(Err(Error::new(Code::NotFound, "none")));
+        }
+        _ => panic!("another question"),
+    }
+    let (estimate, explained, profiles) = estimate.join().unwrap();
+    assert_eq!(estimate.unwrap_err().param.as_deref(), Some("model"));
+    assert_eq!(explained.unwrap_err().code, Code::NotFound);
+    assert_eq!(profiles.unwrap()["profiles"], json!([]));
+}

@@ -110,6 +110,12 @@ impl Catalog {
             (Some(m), Some(v)) => self.registry.resolve(&format!("{}:{v}", m.name)),
         }?;
         let found = self.registry.variant(id);
+        // Of files that were found in a folder the registry knows no order.
+        let named = found.filter(|_| variant.is_none()).and_then(|v| {
+            let default = self.config.model(&v.model)?.default_variant.as_ref()?;
+            self.registry.resolve(&format!("{}:{default}", v.model)).ok()
+        });
+        let id = named.unwrap_or(id);
         let max_tokens = self.config.model_settings(found.map_or("", |v| &v.model)).max_tokens;
         Ok(Resolved { variant: id, name: self.name(id), max_tokens })
     }

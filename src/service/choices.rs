@@ -94,10 +94,7 @@ impl Choices {
 impl Core {
     /// `cpu`, `gpu0`, …
     pub(super) fn device_name(&self, device: DeviceId) -> String {
-        match device.0.checked_sub(1) {
-            None => "cpu".to_owned(),
-            Some(n) => self.device(device).map_or_else(|| format!("gpu{n}"), |(name, _)| name),
-        }
+        self.gpus.name(device)
     }
 
     /// Calls `f` with how things are called, for a request that asks for this variant.

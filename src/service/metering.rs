@@ -297,11 +297,13 @@ impl Core {
         }
         self.tell_allowances(None);
         self.settle_receipts(sample.ticket);
+        if !self.works() {
+            self.keep_profiles();
+        }
         if sample.last {
             log::debug!("energy: nothing runs, the meter rests at {} s", at.0 / 1_000_000_000);
             self.metering.ledger.pause();
             self.metering.remember(at);
-            self.keep_profiles();
             self.accounting.device(&self.metering.ledger.totals());
         }
     }

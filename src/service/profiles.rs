@@ -2,7 +2,7 @@
 //!
 //! A file belongs to what it was measured with: the model's content, the device, its driver, wattlm's version and
 //! llama.cpp's. Where one of these is another, so is the file's name, and the old one is as good as none. Files are read
-//! when a site is first known and written seldom: when the meter rests, and only where much was learnt since.
+//! when a site is first known and written seldom: when nothing runs, and only where much was learnt since.
 //!
 //! What always holds: what cannot be read, or makes no sense, is left aside with a line in the log; a disk that cannot be
 //! written costs what was learnt since, and nothing else; at most [`FILES`] files are kept.
@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
@@ -182,6 +183,9 @@ fn read(path: &Path, identity: &Identity) -> Result<Option<File>, String> {
     }
 }
 
+/// A failure to write was told.
+static TOLD: AtomicBool = AtomicBool::new(false);
+
 /// A file to be written.
 #[derive(Debug)]
 struct Writing {
@@ -200,8 +204,13 @@ impl Writing {
             prune(folder);
             Ok(())
         };
-        if let Err(e) = write() {
-            log::warn!("what {} takes is not remembered: {}: {e}", self.file.name, self.path.display());
+        match write() {
+            Ok(()) => TOLD.store(false, Ordering::Relaxed),
+            // Once is enough: a full disk stays full for a while.
+            Err(e) if !TOLD.swap(true, Ordering::Relaxed) => {
+                log::warn!("what {} takes is not remembered: {}: {e}", self.file.name, self.path.display());
+            }
+            Err(_) => {}
         }
     }
 }

@@ -557,7 +557,7 @@ fn variants_that_are_as_good_and_lesser_models_may_answer_where_they_are_declare
     for name in ["m-q4_0", "m-q8_0", "m-q2_k", "s-q4_0"] {
         gguf(&dir.path().join(format!("{name}.gguf")));
     }
-    let toml = "[[model]]\nname = \"m\"\nvariants = [\"q4_0\", \"q8_0\", \"q5_k\"]\n\
+    let toml = "[[model]]\nname = \"m\"\ndefault_variant = \"q8_0\"\nvariants = [\"q4_0\", \"q8_0\", \"q5_k\"]\n\
                 degrade_to = [\"m:q2_k\", \"s\", \"nothing\"]";
     let mut config = Config::parse("f", toml.as_bytes()).unwrap().config;
     config.models.dirs = vec![dir.path().to_owned()];
@@ -570,12 +570,8 @@ fn variants_that_are_as_good_and_lesser_models_may_answer_where_they_are_declare
     };
     let equal = |name: &str| (name.to_owned(), false);
     let lesser = |name: &str| (name.to_owned(), true);
-    let asked = catalog.name(catalog.resolve("m").unwrap().variant);
-    let free = names("m", false);
-    assert_eq!(free[0], equal(&asked), "what was asked for stands first");
-    assert!(free.len() >= 2 && free.contains(&equal("m:q4_0")) && free.contains(&equal("m:q8_0")), "{free:?}");
-    let all = names("m", true);
-    assert_eq!(all.last(), Some(&lesser("s:q4_0")), "{all:?}");
+    assert_eq!(names("m", false), [equal("m:q8_0"), equal("m:q4_0")], "what was asked for stands first");
+    assert_eq!(names("m", true), [equal("m:q8_0"), equal("m:q4_0"), lesser("m:q2_k"), lesser("s:q4_0")]);
     assert_eq!(names("m:q4_0", false), [equal("m:q4_0")], "who names a variant wants that one");
     assert_eq!(names("m:q4_0", true), [equal("m:q4_0"), lesser("m:q2_k"), lesser("s:q4_0")]);
     assert_eq!(names("s", true), [equal("s:q4_0")]);

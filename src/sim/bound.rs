@@ -72,7 +72,8 @@ fn token(lane: &LaneSpec, cells: f64, most: u32) -> f64 {
         let point = lane.point(threads);
         for batch in 1..=most.max(1) {
             let watts = lane.step_watts(point, batch) + lane.hold_watts;
-            let share = lane.step_seconds(point, batch, 0.0) / f64::from(batch) + point.step * lane.decode_depth * cells;
+            let share =
+                lane.step_seconds(point, batch, 0.0) / f64::from(batch) + point.step * lane.decode_depth * cells;
             least = least.min(watts * share);
         }
     }

@@ -114,7 +114,8 @@ pub fn contest(device: &Device, trace: &Trace, options: Options, oracle: bool) -
 fn replay(played: &Played, other: &Plans) -> Plans {
     let ways = played.outcome.requests.iter().zip(&other.ways).map(|(request, other)| match request.lanes {
         (Some(prefill), Some(decode)) => {
-            let used = |lane: usize| request.taken.iter().find(|taken| taken.lane == lane).map_or((1, 1), |t| t.threads);
+            let used =
+                |lane: usize| request.taken.iter().find(|taken| taken.lane == lane).map_or((1, 1), |t| t.threads);
             Way { prefill, decode, threads: (used(prefill).0.max(1), used(decode).1.max(1)) }
         }
         _ => *other,

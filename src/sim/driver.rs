@@ -248,8 +248,7 @@ impl Driver {
                 tokens: (now.1 - before.1).round() as u32,
                 time: Duration::from_secs_f64((now.2 - before.2).max(0.0)),
             };
-            let done =
-                Progress { prefill: work(now.prefill, before.prefill), decode: work(now.decode, before.decode) };
+            let done = Progress { prefill: work(now.prefill, before.prefill), decode: work(now.decode, before.decode) };
             if done.prefill.steps + done.decode.steps > 0 {
                 self.tell(Event::Progress { lane: name, done }, world, out);
             }
@@ -294,11 +293,8 @@ impl Decider for Driver {
                 let request = world.requests[ask].moved.unwrap_or(0);
                 let (bytes, seconds) = world.device.handover_of(world.ask(ask).variant, request);
                 // `as` saturates.
-                let event = Event::Exported {
-                    id: id(ask),
-                    bytes: bytes as u64,
-                    time: Duration::from_secs_f64(seconds / 2.0),
-                };
+                let event =
+                    Event::Exported { id: id(ask), bytes: bytes as u64, time: Duration::from_secs_f64(seconds / 2.0) };
                 self.tell(event, world, out);
                 self.measured(ask, world, out);
             }

@@ -347,7 +347,8 @@ impl World<'_> {
         let spec = &self.device.lanes[index];
         let (span, steps) = (segment.end - segment.start, f64::from(segment.steps));
         let joules = segment.watts * span;
-        let base = self.device.idle_watts + self.lanes.iter().zip(&self.device.lanes).map(|(l, s)| l.watts(s)).sum::<f64>();
+        let base =
+            self.device.idle_watts + self.lanes.iter().zip(&self.device.lanes).map(|(l, s)| l.watts(s)).sum::<f64>();
         let lane = &mut self.lanes[index];
         // Pauses are no computing time.
         let seconds = span * segment.duty;

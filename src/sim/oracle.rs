@@ -73,7 +73,8 @@ pub fn run(device: &Device, trace: &Trace, plans: Plans, name: String) -> Found 
 
 /// The lanes that may run this request.
 fn lanes_for<'a>(device: &'a Device, ask: &'a Ask) -> impl Iterator<Item = usize> + 'a {
-    let allowed = move |lane: &usize| ask.backend.is_none_or(|b| (device.lanes[*lane].device == 0) == (b == Backend::Cpu));
+    let allowed =
+        move |lane: &usize| ask.backend.is_none_or(|b| (device.lanes[*lane].device == 0) == (b == Backend::Cpu));
     device.lanes_of(ask.variant).filter(allowed)
 }
 

@@ -273,8 +273,7 @@ mod tests {
     #[test]
     fn shipped_traces_are_those_of_the_generator() {
         for kind in Kind::ALL {
-            let text: String =
-                shipped(kind).iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+            let text: String = shipped(kind).iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
             if std::env::var_os("UPDATE").is_some() {
                 std::fs::write(file(kind), &text).unwrap();
             }

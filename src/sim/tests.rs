@@ -82,8 +82,7 @@ fn gaps_are_held_or_let_go_as_told_and_a_clairvoyant_knows_which() {
     for (gap, cheaper, wakes) in [(9.0, Keep::Always, 1), (11.0, Keep::Never, 2)] {
         let trace = trace(vec![line(0.0, 500, 1), line(3.0 + gap, 500, 1)], &device);
         let of = |keep| played(&device, &trace, &[GPU, GPU], keep);
-        let (always, never, even, best) =
-            (of(Keep::Always), of(Keep::Never), of(Keep::BreakEven), of(Keep::Foresight));
+        let (always, never, even, best) = (of(Keep::Always), of(Keep::Never), of(Keep::BreakEven), of(Keep::Foresight));
         assert_eq!((always.wakes, never.wakes, best.wakes), (1, 2, wakes));
         assert!(near(best.joules.active(), of(cheaper).joules.active()), "{gap}");
         assert!(even.joules.hold <= best.joules.hold + 10.1 && even.wakes == wakes, "{gap}: {even:?}");

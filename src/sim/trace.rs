@@ -164,7 +164,8 @@ impl Trace {
                     wrong(format!("the device has no variant '{name}'; it has {}", all.join(", ")))
                 })?,
             };
-            let reachable = |lane: usize| line.backend.is_none_or(|b| (device.lanes[lane].device == 0) == (b == Backend::Cpu));
+            let reachable =
+                |lane: usize| line.backend.is_none_or(|b| (device.lanes[lane].device == 0) == (b == Backend::Cpu));
             if !device.lanes_of(variant).any(reachable) {
                 return Err(wrong("no lane of the device has this backend; leave backend out".to_owned()));
             }
@@ -235,7 +236,10 @@ mod tests {
             ("{\"at\": 4, \"prompt\": 0, \"answer\": 1}", "prompt is 0; write tokens from 1"),
             ("{\"at\": 4, \"prompt\": 1, \"answer\": 1, \"deadline\": -1}", "deadline is -1; write seconds from"),
             ("{\"at\": 4, \"prompt\": 1, \"answer\": 1, \"endpoint\": \"x\"}", "endpoint is 'x'; write \"chat\""),
-            ("{\"at\": 4, \"prompt\": 1, \"answer\": 1, \"model\": \"x\"}", "the device has no variant 'x'; it has 'm'"),
+            (
+                "{\"at\": 4, \"prompt\": 1, \"answer\": 1, \"model\": \"x\"}",
+                "the device has no variant 'x'; it has 'm'",
+            ),
             ("{\"at\": 4, \"prompt\": 1, \"answer\": 1, \"shared\": 1}", "shared without session"),
             ("{", "EOF while parsing an object"),
         ] {

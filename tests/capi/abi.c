@@ -204,6 +204,8 @@ static void values(void) {
     REFUSED(o.request_class = 4, "request_class");
     REFUSED(o.request_class = -1, "request_class");
     REFUSED(o.policy = 99, "policy");
+    REFUSED(o.backend = 3, "backend");
+    REFUSED(o.degrade = 2, "degrade");
     REFUSED(o.greedy = 2, "greedy");
     REFUSED((o.greedy = 1, o.temperature = 1.0), "temperature");
     REFUSED(o.temperature = NAN, "temperature");
