@@ -13,9 +13,9 @@
 //! What always holds: equal states give equal choices; a plan's sites are usable, and none is chosen that takes no
 //! requests while another does.
 
-use super::cost::{outlook, Ask, Closed, Outlook, Place};
+use super::cost::{outlook, Ask, Between, Closed, Outlook, Place};
 use super::lanes::Stage;
-use super::{Arrival, Backend, Candidate, Choice, Forecast, Plan, Policy, Reason, Sched, Site};
+use super::{Arrival, Backend, Candidate, Choice, Forecast, Plan, Policy, Reason, Sched, Site, VariantId};
 use crate::error::{Code, Error};
 
 /// Plans as good as this are equal: the second criterion decides.
@@ -104,9 +104,10 @@ impl Sched {
     /// How this request runs. `lost`: sites where it lost its lane or where none came up, which are taken only where there
     /// is no other.
     pub(super) fn choose(&self, arrival: &Arrival, lost: &[Site]) -> Result<Chosen, Error> {
+        let bound = self.requests.get(&arrival.id).filter(|r| r.planned).map(|request| request.plan.decode);
         let length = self.known.length(arrival);
         let policy = arrival.policy.unwrap_or(self.policy());
-        let ask = Ask { arrival, mean: length.mean, most: length.most, policy };
+        let ask = Ask { arrival, mean: length.mean, most: length.most, policy, bound };
         let (full, lesser): (Vec<Candidate>, Vec<Candidate>) = arrival.variants.iter().partition(|c| !c.lesser);
         let mut all = self.outlooks(&ask, &full, lost);
         let breaks = |o: &Outlook| self.broken(&ask, o).reason().is_some();
@@ -147,23 +148,63 @@ impl Sched {
                 let slow: Vec<(u32, u32)> = places.iter().map(|place| place.threads).collect();
                 places.extend(fast.into_iter().zip(slow).filter(differs).map(|(fast, _)| fast));
             }
-            let handover = self.known.handover(candidate.variant, ask.arrival.prompt);
+            let between = self.between(candidate.variant, ask.arrival);
+            let before = all.len();
             for from in &places {
                 for to in &places {
                     let trusted = |place: &Place| self.known.measured(place.site).is_some_and(|p| p.is_measured());
                     // A split is worth a thought only where both halves are known.
                     let same = std::ptr::eq(from, to);
                     if same || (from.site != to.site && trusted(from) && trusted(to)) {
-                        all.push(outlook(ask, from, to, handover));
+                        all.push(outlook(ask, from, to, &between));
                     }
                 }
             }
+            self.credit(ask, &places, &mut all[before..]);
         }
         let touches = |o: &Outlook| lost.contains(&o.plan.prefill) || lost.contains(&o.plan.decode);
         if !lost.is_empty() && all.iter().any(|o| !touches(o) && o.closed != Some(Closed::Resting)) {
             all.retain(|o| !touches(o));
         }
         all
+    }
+
+    /// What each plan leaves behind for the next request of the same client, whose prompt may go on where this one ends.
+    fn credit(&self, ask: &Ask, places: &[Place], all: &mut [Outlook]) {
+        let share = self.known.reuse(ask.arrival);
+        let cells = ask.arrival.prompt.saturating_add(ask.mean as u32);
+        let anew = places.iter().map(|place| place.anew(cells)).fold(f64::INFINITY, f64::min);
+        for o in all {
+            let Some(place) = places.iter().find(|place| place.site == o.plan.decode) else { continue };
+            let fresh = f64::from(place.fresh(cells)) / f64::from(cells.max(1));
+            o.leaves = share * place.stays * fresh * anew;
+        }
+    }
+
+    /// What each site would save this request in joules if its lane were up, against all plans without it.
+    fn savings(&self, ask: &Ask, all: &[Outlook]) -> Vec<(Site, f64)> {
+        let mut sites: Vec<Site> = all.iter().flat_map(|o| [o.plan.prefill, o.plan.decode]).collect();
+        sites.sort();
+        sites.dedup();
+        // A lane that went took along what it held of the prompt.
+        let remains = self.known.remains(ask.arrival).filter(|(site, _)| sites.contains(site));
+        let remains = remains.map(|(site, cells)| (site, self.place(ask, site, false), cells));
+        let lost = |site: Site| match &remains {
+            Some((other, place, cells)) if *other == site && !place.up => place.cells(*cells),
+            _ => 0.0,
+        };
+        let of = |site: Site| {
+            let uses = |o: &&Outlook| o.plan.prefill == site || o.plan.decode == site;
+            let with = all.iter().filter(uses).map(|o| o.joules() - o.kept(|other| other == site));
+            let without = all.iter().filter(|o| !uses(o)).map(Outlook::joules);
+            let (with, without) = (with.fold(f64::INFINITY, f64::min), without.fold(f64::INFINITY, f64::min));
+            (without - with + lost(site)).min(1e9)
+        };
+        sites.into_iter().map(|site| (site, of(site))).collect()
+    }
+
+    fn between(&self, variant: VariantId, arrival: &Arrival) -> Between {
+        Between { handover: self.known.handover(variant, arrival.prompt), contention: self.known.contention() }
     }
 
     fn broken(&self, ask: &Ask, o: &Outlook) -> Broken {
@@ -229,7 +270,7 @@ impl Sched {
             runner_up: runner_up.map(|i| (all[i].plan, all[i].forecast())),
         };
         let (score, threads) = (all[taken].score(policy).0, all[taken].threads);
-        Chosen { choice, instead, score, threads, savings: savings(all) }
+        Chosen { choice, instead, score, threads, savings: self.savings(ask, all) }
     }
 
     /// A plan to learn from, instead of the best.
@@ -296,13 +337,13 @@ impl Sched {
         }
         let length = self.known.length(arrival);
         let policy = arrival.policy.unwrap_or(self.policy());
-        let ask = Ask { arrival, mean: length.mean, most: length.most, policy };
+        let ask = Ask { arrival, mean: length.mean, most: length.most, policy, bound: Some(old.decode) };
         let usable = |site: Site| self.known.is_usable(site);
         if !(usable(old.prefill) && usable(old.decode)) {
             return true;
         }
         let (from, to) = (self.place(&ask, old.prefill, false), self.place(&ask, old.decode, false));
-        let o = outlook(&ask, &from, &to, self.known.handover(old.variant(), arrival.prompt));
+        let o = outlook(&ask, &from, &to, &self.between(old.variant(), arrival));
         o.closed.is_some()
             || self.broken(&ask, &o).reason().is_some() && new.choice.reason != Reason::Nearest
             || new.score * MOVE < o.score(policy).0
@@ -352,19 +393,4 @@ fn best_of(all: &[Outlook], among: &[usize], policy: Policy) -> usize {
     let least = among.iter().map(|i| score(i).0).fold(f64::INFINITY, f64::min);
     let equal = among.iter().copied().filter(|i| score(i).0 <= least * EQUAL);
     equal.min_by(|a, b| score(a).1.total_cmp(&score(b).1)).or(among.first().copied()).unwrap_or(0)
-}
-
-/// What each site would save this request in joules if its lane were up, against all plans without it.
-fn savings(all: &[Outlook]) -> Vec<(Site, f64)> {
-    let mut sites: Vec<Site> = all.iter().flat_map(|o| [o.plan.prefill, o.plan.decode]).collect();
-    sites.sort();
-    sites.dedup();
-    let of = |site: Site| {
-        let uses = |o: &&Outlook| o.plan.prefill == site || o.plan.decode == site;
-        let with = all.iter().filter(uses).map(|o| o.joules() - o.kept(|other| other == site));
-        let without = all.iter().filter(|o| !uses(o)).map(Outlook::joules);
-        let least = |joules: &mut dyn Iterator<Item = f64>| joules.fold(f64::INFINITY, f64::min);
-        (least(&mut { without }) - least(&mut { with })).min(1e9)
-    };
-    sites.into_iter().map(|site| (site, of(site))).collect()
 }

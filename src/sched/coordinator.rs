@@ -42,6 +42,8 @@ pub enum LaneState {
 pub(super) struct Request {
     pub(super) arrival: Arrival,
     pub(super) plan: Plan,
+    /// It has a plan.
+    pub(super) planned: bool,
     /// It runs by that to explore; by the best plan it would take so many joules.
     pub(super) instead: Option<f64>,
     /// Threads of its prompt and of its answer, by its plan.
@@ -49,6 +51,8 @@ pub(super) struct Request {
     /// How long it is thought to keep slots, and, once it runs, until when.
     pub(super) takes: Duration,
     pub(super) until: Time,
+    /// When it started on its lane, and for how long that had had company by then.
+    pub(super) begun: (Time, Duration),
     /// Sites where no lane came up for it.
     pub(super) left: Vec<Site>,
     /// Where it waits or runs.
@@ -109,6 +113,7 @@ impl Sched {
     /// Takes an event and says what is to be done, in this order. A `now` before the latest one counts as the latest.
     /// Events about requests or lanes that are not known (any more) change nothing.
     pub fn handle(&mut self, event: Event, now: Time) -> Vec<Action> {
+        self.lanes.pass(now.since(self.now));
         self.now = self.now.max(now);
         self.book.advance(self.now);
         let mut out = Vec::new();
@@ -231,8 +236,8 @@ impl Sched {
                 return;
             }
         };
-        self.note_arrival(&arrival, &chosen.savings);
         let (plan, deadline) = (chosen.choice.plan, arrival.deadline);
+        self.note_arrival(&arrival, plan, chosen.choice.answer, &chosen.savings);
         let place = Waiting {
             id,
             tenant: arrival.tenant,
@@ -251,10 +256,12 @@ impl Sched {
         let request = Request {
             arrival,
             plan,
+            planned: false,
             instead: None,
             threads: chosen.threads,
             takes: Duration::ZERO,
             until: Time::ZERO,
+            begun: (Time::ZERO, Duration::ZERO),
             left: Vec::new(),
             site: plan.prefill,
             place,
@@ -336,6 +343,7 @@ impl Sched {
     pub(super) fn freed(&mut self, id: RequestId) {
         let Some(request) = self.requests.get(&id) else { return };
         let (Some(lane), decode) = (request.lane, request.plan.decode) else { return };
+        let begun = request.begun;
         if let Some(entry) = self.lanes.entries.get_mut(&decode) {
             entry.inbound.remove(&id);
         }
@@ -344,6 +352,8 @@ impl Sched {
         if let Some(lane) = &mut entry.lane {
             lane.running.remove(&id);
             lane.used = self.now;
+            let (ran, company) = (self.now.since(begun.0), lane.company.saturating_sub(begun.1));
+            self.known.left(id, company.as_secs_f64() / ran.as_secs_f64().max(1e-9));
         }
         self.keep(site);
         self.note_room(site);
@@ -378,6 +388,7 @@ impl Sched {
         let request = self.requests.remove(&id)?;
         if let Some(entry) = self.lanes.entries.get_mut(&request.plan.decode) {
             entry.inbound.remove(&id);
+            entry.bound = entry.bound.saturating_sub(1);
         }
         self.known.went(&request.arrival, self.now);
         if request.instead.is_some() {
@@ -408,6 +419,7 @@ impl Sched {
         let Some((site, entry)) = self.lanes.owner(id) else { return };
         let Some(lane) = entry.lane.as_mut().filter(|lane| lane.stage == Stage::Loading) else { return };
         lane.stage = Stage::Ready { slots: slots.max(1) };
+        entry.slots = Some(slots.max(1));
         lane.used = now;
         entry.wanted = None;
         entry.blocked = None;

@@ -10,10 +10,10 @@
 
 use std::time::Duration;
 
-use super::lanes::Stage;
+use super::lanes::{Lane, Stage};
 use super::pace::PowerState;
 use super::profile::{Cost, Profile};
-use super::{Arrival, Forecast, Plan, Policy, Sched, Site};
+use super::{Arrival, Class, Forecast, Plan, Policy, Sched, Site};
 use crate::units::{Microjoules, Microwatts};
 
 /// Slots of a lane that is not up yet.
@@ -35,6 +35,8 @@ pub(super) struct Ask<'a> {
     pub(super) mean: f64,
     pub(super) most: f64,
     pub(super) policy: Policy,
+    /// It is there already: its answer is thought to be computed here.
+    pub(super) bound: Option<Site>,
 }
 
 /// Why a site takes no request now.
@@ -65,9 +67,20 @@ pub(super) struct Place<'a> {
     wake_part: f64,
     wake_full: f64,
     hold: f64,
-    /// Requests that would run beside it, and for how long.
+    /// Joules to bring it up, were it not.
+    wake_cost: f64,
+    /// Answers that would be computed beside it, and for how long.
     beside: f64,
     for_seconds: f64,
+    /// With it come so many that there is no room for elsewhere.
+    excess: f64,
+    slots: f64,
+    /// Other lanes compute for so long, and draw so many watts.
+    company: f64,
+    company_watts: f64,
+    /// How likely the lane is still up when the next request comes.
+    pub(super) stays: f64,
+    pub(super) up: bool,
     /// What is left to draw (W), and the share of time.
     leaves: f64,
     duty: f64,
@@ -94,6 +107,8 @@ pub(super) struct Outlook {
     /// How wrong the joules may be, as a standard deviation.
     pub(super) doubt: f64,
     pub(super) measured: bool,
+    /// Joules that later requests are thought to save because this one leaves its cells there.
+    pub(super) leaves: f64,
     /// Of the prompt and of the answer.
     pub(super) threads: (u32, u32),
 }
@@ -124,7 +139,8 @@ impl Outlook {
 
     /// Less is better; of equals, the second decides.
     pub(super) fn score(&self, policy: Policy) -> (f64, f64) {
-        let (joules, seconds) = (self.joules(), self.seconds());
+        let seconds = self.seconds();
+        let joules = (self.joules() - self.leaves).max(0.01 * self.joules());
         match policy {
             Policy::MinEnergy => (joules, seconds),
             Policy::Balanced => (joules * seconds, seconds),
@@ -181,6 +197,19 @@ impl Place<'_> {
         let alone = step(1.0);
         let slower = self.slower(alone);
         let alone = Cost { seconds: alone.seconds * slower, ..alone };
+        if self.beside + 1.0 > self.slots {
+            // There is always somebody in line: each pays its part of full steps.
+            let full = step(self.slots);
+            let part = Cost { seconds: full.seconds * slower, joules: full.joules / self.slots };
+            return (part.times(tokens), part);
+        }
+        if self.excess > 0.0 {
+            let all = (self.beside + self.excess + 1.0).min(self.slots);
+            let (with, without) = (step(all), if self.beside > 0.0 { step(self.beside).joules } else { 0.0 });
+            let joules = (with.joules - without).max(0.0) / (all - self.beside);
+            let part = Cost { seconds: with.seconds * slower, joules };
+            return (part.times(tokens), part);
+        }
         if self.beside <= 0.0 {
             return (alone.times(tokens), alone);
         }
@@ -192,6 +221,33 @@ impl Place<'_> {
         let cost =
             Cost { seconds: beside * seconds + rest * alone.seconds, joules: beside * margin + rest * alone.joules };
         (cost, alone)
+    }
+
+    /// The same while other lanes compute for so long: it takes longer, and so does what they do.
+    fn beside(&self, cost: Cost, company: f64, contention: f64) -> Cost {
+        let together = company.min(cost.seconds);
+        if together <= 0.0 || contention <= 0.0 {
+            return cost;
+        }
+        let more = contention * together;
+        let joules = cost.joules * (1.0 + more / cost.seconds) + more * self.company_watts;
+        Cost { seconds: cost.seconds + more, joules }
+    }
+
+    /// Joules of computing so many cells anew for a later request, for whom the lane may have to be brought up.
+    pub(super) fn anew(&self, cells: u32) -> f64 {
+        let cost = self.profile(|profile| profile.prefill(self.threads.0, cells, 0)).unwrap_or_default();
+        cost.joules + (1.0 - self.stays) * self.wake_cost + self.hold
+    }
+
+    /// Joules of computing so many cells, and no more.
+    pub(super) fn cells(&self, cells: u32) -> f64 {
+        self.profile(|profile| profile.prefill(self.threads.0, cells, 0)).unwrap_or_default().joules
+    }
+
+    /// Cells of the request that the lane would not hold but for it.
+    pub(super) fn fresh(&self, cells: u32) -> u32 {
+        cells.saturating_sub(self.cached)
     }
 
     fn doubt(&self, context: f64) -> (f64, f64) {
@@ -222,11 +278,16 @@ impl Sched {
             Some(Stage::Loading) => ((load.seconds - lane.map_or(0.0, |lane| since(lane.used))).max(0.0), true),
             _ => (load.seconds + after, false),
         };
-        let keep = if up { None } else { Some(self.known.keep(site, self.longest_idle(site))) };
-        let slots = match lane.map(|lane| lane.stage) {
-            Some(Stage::Ready { slots }) => f64::from(slots),
-            _ => SLOTS,
+        let hold = self.known.hold(site);
+        let keep = (!up || hold > 0.0).then(|| self.known.keep(site, self.longest_idle(site)));
+        let stays = if hold > 0.0 { keep.map_or(0.0, |keep| keep.stays) } else { 1.0 };
+        let keep = keep.filter(|_| !up);
+        let room = |site: Site| {
+            let entry = self.lanes.get(site);
+            let slots = entry.and_then(|entry| entry.slots).map_or(SLOTS, f64::from);
+            (slots, entry.map_or(0.0, |entry| f64::from(entry.bound)))
         };
+        let (slots, bound) = room(site);
         let running = lane.map_or(0, |lane| lane.running.len()) as f64;
         let left = |id: &crate::lane::RequestId| {
             self.requests.get(id).map_or(0.0, |request| request.until.since(self.now).as_secs_f64())
@@ -236,8 +297,11 @@ impl Sched {
         let line = self.queue.work(site, arrival.class).as_secs_f64();
         let free = if running >= slots { first } else { 0.0 };
         let wait = if line > 0.0 || running >= slots { (free + line / slots).min(LONGEST) } else { 0.0 };
-        let beside = if running >= slots { slots - 1.0 } else { running };
+        let beside = (bound - f64::from(u8::from(ask.bound == Some(site)))).max(0.0);
+        let others = self.known.places(site.variant).filter(|other| *other != site).map(room);
+        let excess = others.map(|(slots, bound)| (bound - slots).max(0.0)).sum();
         let for_seconds = if line > 0.0 { line } else { sum / running.max(1.0) };
+        let (company, company_watts) = self.company(site);
         let closed = entry.and_then(|entry| match () {
             () if entry.quarantine(self.now).is_some() => Some(Closed::Resting),
             () if entry.starved() && !self.room_comes() => Some(Closed::Blocked),
@@ -253,7 +317,7 @@ impl Sched {
             closed,
             own,
             prior,
-            threads: self.threads(ask, site, haste, (prompt, cached), beside + 1.0),
+            threads: self.threads(ask, site, haste, beside + 1.0),
             prompt,
             cached,
             wait,
@@ -261,8 +325,15 @@ impl Sched {
             wake_part: keep.map_or(0.0, |keep| keep.wake),
             wake_full: if up { 0.0 } else { load.joules },
             hold: keep.map_or(0.0, |keep| keep.hold),
+            wake_cost: load.joules,
             beside,
             for_seconds,
+            excess,
+            slots,
+            company,
+            company_watts,
+            stays,
+            up,
             leaves,
             duty: f64::from(self.limits.duty.clamp(1, 1000)) / 1000.0,
         }
@@ -270,15 +341,14 @@ impl Sched {
 
     /// Threads of prompt and answer of a request there. Without a cap and by a profile they are the best by the policy;
     /// else those that the pacer finds.
-    fn threads(&self, ask: &Ask, site: Site, haste: bool, prompt: (u32, u32), batch: f64) -> (u32, u32) {
+    fn threads(&self, ask: &Ask, site: Site, haste: bool, batch: f64) -> (u32, u32) {
         let own = self.known.measured(site);
-        let context = f64::from(ask.arrival.prompt) + ask.mean / 2.0;
         let policy = if haste { Policy::MaxThroughput } else { ask.policy };
         if let Some(profile) =
             own.filter(|_| site.device.is_cpu() && self.effective_cap().is_none() && !self.is_full(policy))
         {
-            let found = profile.prompt_threads(policy, prompt.0, prompt.1);
-            let (answers, most) = (profile.answer_threads(policy, batch, context), self.limits.threads);
+            let found = profile.prompt_threads(policy);
+            let (answers, most) = (profile.answer_threads(policy, batch), self.limits.threads);
             if let (Some(prompts), Some(answers)) = (found, answers) {
                 let within = |n: u32| if most > 0 { n.min(most) } else { n };
                 return (within(prompts), within(answers));
@@ -295,6 +365,19 @@ impl Sched {
         policy == Policy::MaxThroughput && self.policy() == Policy::MaxThroughput
     }
 
+    /// How long other lanes are thought to compute, and what they draw meanwhile.
+    fn company(&self, site: Site) -> (f64, f64) {
+        let others = self.lanes.iter().filter(|(other, lane)| *other != site && !lane.running.is_empty());
+        let of = |(other, lane): (Site, &Lane)| {
+            let left = lane.running.iter().filter_map(|id| self.requests.get(id));
+            let left = left.map(|request| request.until.since(self.now).as_secs_f64()).fold(0.0, f64::max);
+            let line = self.queue.work(other, Class::Background).as_secs_f64() / SLOTS;
+            let step = self.known.measured(other).and_then(|profile| profile.step(0, 1.0, 0.0));
+            (left + line, step.map_or(0.0, |step| step.joules / step.seconds.max(1e-9)))
+        };
+        others.map(of).fold((0.0, 0.0), |sum, other| (other.0.max(sum.0), other.1 + sum.1))
+    }
+
     /// Seconds that an idle lane there may be kept at most, by the configuration.
     pub(super) fn longest_idle(&self, site: Site) -> f64 {
         let configured = self.lanes.get(site).map_or(self.limits.idle_unload, |entry| entry.configured(&self.limits));
@@ -302,13 +385,26 @@ impl Sched {
     }
 }
 
+/// What lanes do to one another.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Between {
+    /// Seconds for moving this sequence's state.
+    pub(super) handover: f64,
+    /// What takes longer while another lane computes, as a part.
+    pub(super) contention: f64,
+}
+
 /// What this plan would take.
-pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, handover: f64) -> Outlook {
+pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, between: &Between) -> Outlook {
+    let Between { handover, contention } = *between;
     let plan = Plan { prefill: from.site, decode: to.site };
     let context = f64::from(ask.arrival.prompt);
-    let prefill = from.prompt();
+    let prefill = from.beside(from.prompt(), from.company, contention);
+    let later = (to.company - prefill.seconds).max(0.0);
     let (decode, token) = to.answer(ask.mean, context);
+    let decode = to.beside(decode, later, contention);
     let (most, _) = to.answer(ask.most.max(ask.mean), context);
+    let most = to.beside(most, later, contention);
     let (in_prompt, in_answer) = (from.doubt(context), to.doubt(context));
     let doubt = (in_prompt.0 * prefill.joules).hypot(in_answer.1 * decode.joules);
     let mut outlook = Outlook {
@@ -326,6 +422,7 @@ pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, handover: f64) -> Out
         wake_full: from.wake_full,
         doubt,
         measured: from.is_measured() && to.is_measured(),
+        leaves: 0.0,
         threads: (from.threads.0, to.threads.1),
     };
     if plan.is_split() {

@@ -22,7 +22,7 @@ const SAVINGS: usize = 16;
 /// How much less each older one counts: habits change.
 const FADE: f64 = 0.95;
 /// With fewer gaps nothing is foretold.
-const FEW: usize = 4;
+const FEW: usize = 1;
 /// Rounds of the iteration at most, and when it has come to rest.
 const ROUNDS: usize = 24;
 const REST: f64 = 1e-3;
@@ -47,6 +47,8 @@ pub(super) struct Keep {
     /// be spent on keeping the lane afterwards.
     pub(super) wake: f64,
     pub(super) hold: f64,
+    /// How likely the next request finds it up.
+    pub(super) stays: f64,
 }
 
 /// Gaps between requests for one variant.
@@ -122,7 +124,8 @@ pub(super) struct Savings {
 
 impl Savings {
     /// A request would be so many joules cheaper with the lane than without it, `gap` seconds after the last one.
-    pub(super) fn learn(&mut self, saving: f64, gap: f64, up: bool, price: &Price) {
+    /// `used`: it is up, or is brought up for this request.
+    pub(super) fn learn(&mut self, saving: f64, gap: f64, used: bool, price: &Price) {
         if !saving.is_finite() {
             return;
         }
@@ -130,7 +133,7 @@ impl Savings {
         if self.recent.len() > SAVINGS {
             self.recent.pop_front();
         }
-        if up {
+        if used {
             self.forgone = 0.0;
             return;
         }
@@ -145,7 +148,8 @@ impl Savings {
             let idle = if hold > 0.0 { (wake / hold).min(limit) } else { limit };
             // Once the forgone savings are the wake's, nothing of it is left to be earned.
             let left = (wake - self.forgone).max(0.0);
-            return Keep { idle, wake: left, hold: 0.0 };
+            let stays = if idle > 0.0 { 0.5 } else { 0.0 };
+            return Keep { idle, wake: left, hold: 0.0, stays };
         }
         let (mut v, mut best) = (0.0, (0.0, 0.0, 0.0, 0.0));
         for _ in 0..ROUNDS {
@@ -169,7 +173,7 @@ impl Savings {
         let (own, hold) = ((wake - within * v).max(0.0), hold * kept);
         // Habits that are no longer those of the last gaps: what was forgone is a fact.
         let own = own.min((wake - self.forgone).max(0.0));
-        Keep { idle, wake: own, hold }
+        Keep { idle, wake: own, hold, stays: within }
     }
 }
 
@@ -199,7 +203,7 @@ mod tests {
         let dense = savings.keep(&gaps(&[2.0; 20]), &PRICE);
         assert!(dense.idle >= 2.0 && dense.wake < 0.1 && (dense.hold - 2.0).abs() < 0.01, "{dense:?}");
         let sparse = savings.keep(&gaps(&[60.0; 20]), &PRICE);
-        assert_eq!(sparse, Keep { idle: 0.0, wake: 20.0, hold: 0.0 });
+        assert_eq!(sparse, Keep { idle: 0.0, wake: 20.0, hold: 0.0, stays: 0.0 });
     }
 
     #[test]
@@ -214,7 +218,7 @@ mod tests {
     #[test]
     fn a_lane_that_saves_nothing_is_worth_nothing() {
         let keep = savings(&[-3.0; 16], &PRICE).keep(&gaps(&[2.0; 20]), &PRICE);
-        assert_eq!(keep, Keep { idle: 0.0, wake: 20.0, hold: 0.0 });
+        assert_eq!(keep, Keep { idle: 0.0, wake: 20.0, hold: 0.0, stays: 0.0 });
     }
 
     #[test]

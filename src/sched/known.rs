@@ -26,6 +26,8 @@ const GPU_DECODE: Cost = Cost { seconds: 0.8, joules: 0.9 };
 const GPU_LOAD: Cost = Cost { seconds: 1.5, joules: 1.5 };
 /// What a GPU lane draws when it is idle, as a share of what it draws in a step.
 const GPU_HOLD: f64 = 0.2;
+/// What a lane on the CPU draws when it is idle counts from this share on.
+const CPU_HOLD: f64 = 0.05;
 /// Where nothing was measured at all: a model of about a billion parameters on a small board.
 const PROMPT_TOKEN: Cost = Cost { seconds: 0.01, joules: 0.03 };
 const ANSWER_TOKEN: Cost = Cost { seconds: 0.08, joules: 0.3 };
@@ -33,6 +35,14 @@ const LOAD: Cost = Cost { seconds: 2.0, joules: 6.0 };
 /// Taking a sequence's state out of a lane, or into one, until that was measured: about 50 kB for a cell.
 const MOVE: f64 = 60e-6;
 const MOVE_BASE: f64 = 0.01;
+/// What takes longer while another lane computes, as a part, until that was measured, how far a measurement moves it, and
+/// what is needed to measure it: company in so much of the time, and a profile of so many measurements.
+const CONTENTION: f64 = 0.1;
+const CONTENTION_STEP: f64 = 0.15;
+const COMPANY: f64 = 0.3;
+const SURE: u32 = 4;
+/// What of a chat's cells the next request of the same client finds again, until that was seen.
+const REUSE: f64 = 0.3;
 /// How far a measured hand-over moves that.
 const APPROACH: f64 = 0.3;
 
@@ -63,6 +73,17 @@ struct Past {
     bound: u32,
     /// It ran where it did to learn what that takes; without, it would have taken so many joules.
     instead: Option<f64>,
+    /// Share of its time on the last lane in which another lane computed.
+    company: f64,
+}
+
+/// The last request of a client.
+#[derive(Debug, Clone, Copy)]
+struct Reuse {
+    site: Site,
+    cells: u32,
+    share: f64,
+    used: Time,
 }
 
 /// See the [module](self).
@@ -73,6 +94,11 @@ pub(super) struct Known {
     traffic: BTreeMap<VariantId, Traffic>,
     /// Seconds for each cell that is moved.
     moves: BTreeMap<VariantId, f64>,
+    /// What takes longer while another lane computes, as a part.
+    contention: Option<f64>,
+    /// What of one request's cells the next one of the same client finds again.
+    reuse: BTreeMap<(ClientId, Endpoint), Reuse>,
+    reused: f64,
     past: BTreeMap<RequestId, Past>,
     order: VecDeque<RequestId>,
     /// Joules of all requests and loads that were measured.
@@ -152,14 +178,15 @@ impl Known {
     /// Watts that a lane there adds while it is idle.
     pub(super) fn hold(&self, site: Site) -> f64 {
         let profile = self.measured(site);
-        if let Some(watts) = profile.and_then(Profile::hold) {
-            return watts;
-        }
-        if site.device.is_cpu() {
-            return 0.0;
-        }
         let step = profile.and_then(|profile| profile.step(0, 1.0, 0.0));
-        step.map_or(1.0, |step| GPU_HOLD * step.joules / step.seconds.max(1e-9))
+        let works = step.map(|step| step.joules / step.seconds.max(1e-9));
+        match profile.and_then(Profile::hold) {
+            // A lane on the CPU is a process that sleeps: so little is what the meter could not tell from nothing.
+            Some(watts) if site.device.is_cpu() && works.is_none_or(|works| watts < CPU_HOLD * works) => 0.0,
+            Some(watts) => watts,
+            None if site.device.is_cpu() => 0.0,
+            None => works.map_or(1.0, |works| GPU_HOLD * works),
+        }
     }
 
     /// What one request moves: how long taking it out and into another lane takes.
@@ -236,9 +263,10 @@ impl Known {
     }
 
     /// A request that came `gap` seconds after the last one is so many joules cheaper with a lane there than without.
-    pub(super) fn saves(&mut self, site: Site, saving: f64, gap: f64, up: bool) {
+    /// `used`: it is up, or is brought up for this request.
+    pub(super) fn saves(&mut self, site: Site, saving: f64, gap: f64, used: bool) {
         let price = self.price(site, f64::MAX);
-        self.spots.entry(site).or_default().savings.learn(saving, gap, up, &price);
+        self.spots.entry(site).or_default().savings.learn(saving, gap, used, &price);
     }
 }
 
@@ -251,7 +279,7 @@ impl Known {
     /// It starts. `instead`: it is to explore, and would take so many joules by the best plan.
     pub(super) fn starts(&mut self, arrival: &Arrival, instead: Option<f64>) {
         let Arrival { id, client, endpoint, max_answer: bound, .. } = *arrival;
-        if self.past.insert(id, Past { client, endpoint, bound, instead }).is_none() {
+        if self.past.insert(id, Past { client, endpoint, bound, instead, company: 0.0 }).is_none() {
             self.order.push_back(id);
         }
         if self.order.len() > REMEMBERED {
@@ -277,8 +305,11 @@ impl Known {
                 self.lengths.learn(past.client, past.endpoint, measured.decode.tokens, past.bound);
             }
         }
+        let company = self.past.get(&id).map_or(0.0, |past| past.company);
+        self.contend(site, measured, company);
+        let alone = 1.0 / (1.0 + self.contention() * company);
         let spot = self.spots.entry(site).or_default();
-        let news = spot.profile.learn(measured);
+        let news = spot.profile.learn(&measured.scaled(alone));
         if measured.decode.tokens > 0 {
             spot.stale = false;
         }
@@ -289,6 +320,69 @@ impl Known {
             }
         }
         news >= News::First
+    }
+
+    /// A request leaves its lane, where another one computed beside it in this share of its time.
+    pub(super) fn left(&mut self, id: RequestId, company: f64) {
+        if let Some(past) = self.past.get_mut(&id) {
+            past.company = company.clamp(0.0, 1.0);
+        }
+    }
+
+    /// What takes longer while another lane computes, as a part.
+    pub(super) fn contention(&self) -> f64 {
+        self.contention.unwrap_or(CONTENTION)
+    }
+
+    /// Learns that from a request that had company.
+    fn contend(&mut self, site: Site, measured: &Measured, company: f64) {
+        let Measured { threads, decode, .. } = measured;
+        if company < COMPANY || decode.tokens == 0 {
+            return;
+        }
+        let profile = self.measured(site).filter(|profile| profile.confidence().1 >= SURE);
+        let step = profile.and_then(|p| p.step(*threads, f64::from(decode.batch), f64::from(decode.context)));
+        let Some(step) = step.filter(|step| step.seconds > 0.0) else { return };
+        let ratio = decode.time.as_secs_f64() / f64::from(decode.tokens) / step.seconds;
+        let seen = ((ratio - 1.0) / company).clamp(0.0, 2.0);
+        let old = self.contention();
+        self.contention = Some(old + CONTENTION_STEP * (seen - old));
+    }
+
+    /// What share of this request's cells the next one of the same client is thought to find again.
+    pub(super) fn reuse(&self, arrival: &Arrival) -> f64 {
+        let own = self.reuse.get(&(arrival.client, arrival.endpoint)).map(|reuse| reuse.share);
+        match arrival.endpoint {
+            Endpoint::Chat => own.unwrap_or(REUSE + self.reused),
+            Endpoint::Completion => own.unwrap_or(0.0),
+        }
+    }
+
+    /// Where the last request of this client ran, and the cells that this one would find there again.
+    pub(super) fn remains(&self, arrival: &Arrival) -> Option<(Site, u32)> {
+        let reuse = self.reuse.get(&(arrival.client, arrival.endpoint))?;
+        // `as` saturates.
+        let cells = (f64::from(reuse.cells) * reuse.share) as u32;
+        Some((reuse.site, cells.min(arrival.prompt.saturating_sub(1))))
+    }
+
+    /// A request came and will run there with so many cells. `up`: the lanes that are up.
+    pub(super) fn reuses(&mut self, arrival: &Arrival, site: Site, cells: u32, up: impl Fn(Site) -> bool, now: Time) {
+        let key = (arrival.client, arrival.endpoint);
+        let share = self.reuse(arrival);
+        if self.reuse.len() >= REMEMBERED && !self.reuse.contains_key(&key) {
+            let oldest = self.reuse.iter().min_by_key(|(_, reuse)| reuse.used).map(|(key, _)| *key);
+            oldest.map(|oldest| self.reuse.remove(&oldest));
+        }
+        let reuse = self.reuse.entry(key).or_insert(Reuse { site, cells: 0, share, used: now });
+        if reuse.cells > 0 && up(reuse.site) {
+            let found = arrival.cached.iter().find(|(other, _)| *other == reuse.site).map_or(0, |(_, cells)| *cells);
+            let seen = (f64::from(found) / f64::from(reuse.cells)).min(1.0);
+            reuse.share += APPROACH * (seen - reuse.share);
+            // What is usual here is thought of those who are new.
+            self.reused += 0.1 * (seen - REUSE - self.reused);
+        }
+        *reuse = Reuse { site, cells, used: now, ..*reuse };
     }
 
     /// A lane came up there.

@@ -45,6 +45,8 @@ pub(super) struct Lane {
     /// When it last became ready, ran something or was asked for: its idle time begins here.
     pub(super) used: Time,
     pub(super) drain: Option<Drain>,
+    /// For so long something ran here while something ran in another lane as well.
+    pub(super) company: Duration,
 }
 
 impl Lane {
@@ -87,6 +89,10 @@ pub(super) struct Entry {
     pub(super) keep: Option<Duration>,
     /// Somebody wanted it loaded, and it was not used since: it is kept as long as it may.
     pub(super) asked: bool,
+    /// Slots of the last lane.
+    pub(super) slots: Option<u32>,
+    /// Requests whose answer is computed here, or will be.
+    pub(super) bound: u32,
     /// Requests that run elsewhere and will go on here.
     pub(super) inbound: BTreeMap<RequestId, Waiting>,
 }
@@ -188,11 +194,30 @@ impl Lanes {
         self.entries.iter().filter_map(|(site, entry)| Some((*site, entry.lane.as_ref()?)))
     }
 
+    /// So much time has passed.
+    pub(super) fn pass(&mut self, time: Duration) {
+        let runs = |lane: &&mut Lane| !lane.running.is_empty();
+        let lanes = || self.entries.values().filter_map(|entry| entry.lane.as_ref());
+        if time.is_zero() || lanes().filter(|lane| !lane.running.is_empty()).count() < 2 {
+            return;
+        }
+        for lane in self.entries.values_mut().filter_map(|entry| entry.lane.as_mut()).filter(runs) {
+            lane.company += time;
+        }
+    }
+
     /// A new lane for a site that has none.
     pub(super) fn load(&mut self, site: Site, now: Time) -> LaneId {
         self.last_id += 1;
         let id = LaneId(self.last_id);
-        let lane = Lane { id, stage: Stage::Loading, running: BTreeSet::new(), used: now, drain: None };
+        let lane = Lane {
+            id,
+            stage: Stage::Loading,
+            running: BTreeSet::new(),
+            used: now,
+            drain: None,
+            company: Duration::ZERO,
+        };
         self.owners.insert(id, site);
         let entry = self.entry(site);
         entry.lane = Some(lane);

@@ -105,7 +105,14 @@ impl Input<'_> {
     fn measured(&mut self) -> Measured {
         let [prefill, decode] = [self.phase(), self.phase()];
         let threads = self.below(3) as u32;
-        Measured { threads, prompt_threads: threads, prefill, decode, metered: self.one_in(2), ended: self.one_in(2) }
+        Measured {
+            threads,
+            prompt_threads: self.below(3) as u32,
+            prefill,
+            decode,
+            metered: self.one_in(2),
+            ended: self.one_in(2),
+        }
     }
 
     fn cost(&mut self) -> Cost {

@@ -43,12 +43,19 @@ impl Sched {
     }
 
     /// A request that was taken: what its coming says of the traffic.
-    pub(super) fn note_arrival(&mut self, arrival: &Arrival, savings: &[(Site, f64)]) {
+    pub(super) fn note_arrival(&mut self, arrival: &Arrival, plan: Plan, answer: u32, savings: &[(Site, f64)]) {
         let gap = self.known.came(arrival, self.now);
+        let ready = |site: Site| {
+            let lane = self.lanes.get(site).and_then(|entry| entry.lane.as_ref());
+            lane.is_some_and(|lane| matches!(lane.stage, Stage::Ready { .. }))
+        };
+        let cells = arrival.prompt.saturating_add(answer);
+        self.known.reuses(arrival, plan.decode, cells, ready, self.now);
         for (site, saving) in savings {
             let lane = self.lanes.get(*site).and_then(|entry| entry.lane.as_ref());
             let up = lane.is_some_and(|lane| lane.stage != Stage::Stopping);
-            self.known.saves(*site, *saving, gap, up);
+            let used = up || *site == plan.prefill || *site == plan.decode;
+            self.known.saves(*site, *saving, gap, used);
             if lane.is_some_and(Lane::is_idle) {
                 self.keep(*site);
             }
@@ -80,6 +87,12 @@ impl Sched {
                 None => self.known.in_use(site),
             }
         }
+        if request.planned {
+            let before = self.lanes.entry(request.plan.decode);
+            before.bound = before.bound.saturating_sub(1);
+        }
+        self.lanes.entry(plan.decode).bound += 1;
+        request.planned = true;
         request.plan = plan;
         request.site = plan.prefill;
         request.instead = instead;
@@ -297,3 +310,6 @@ impl Sched {
 fn busy(forecast: &Forecast) -> Duration {
     forecast.prefill + forecast.handover + forecast.decode
 }
+
+#[cfg(test)]
+mod tests;

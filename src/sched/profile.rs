@@ -76,6 +76,19 @@ pub struct Measured {
     pub ended: bool,
 }
 
+impl Measured {
+    /// As if all had taken so many times as long, with as many joules more.
+    pub(super) fn scaled(&self, factor: f64) -> Measured {
+        let factor = if factor.is_finite() { factor.clamp(0.0, 1.0) } else { 1.0 };
+        let scaled = |phase: &PhaseMeasured| PhaseMeasured {
+            time: phase.time.mul_f64(factor),
+            energy: phase.energy.share(factor),
+            ..*phase
+        };
+        Measured { prefill: scaled(&self.prefill), decode: scaled(&self.decode), ..*self }
+    }
+}
+
 /// How much a measurement agreed with what was known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum News {
@@ -96,6 +109,10 @@ pub enum News {
 const PREFILL: Shape = Shape { theta: [8.0, 1.0, 1.0 / 4000.0], doubt: [1.0, 0.4, 1.0] };
 /// Weights are read once for a step, and each request in it adds a part.
 const DECODE: Shape = Shape { theta: [1.0, 0.3, 0.3 / 2000.0], doubt: [0.4, 1.0, 1.0] };
+
+/// Where numbers of threads are compared: a prompt of 256 tokens, and a step behind as many.
+const PROMPT: Row = [1.0, 256.0, 256.0 * 127.5];
+const ANSWER: Row = [1.0, 1.0, 256.0];
 
 /// A step boundary and a sensor's refresh blur what a phase took by about this, in seconds.
 const EDGE: f64 = 0.01;
@@ -220,15 +237,16 @@ impl Profile {
         self.curves.iter().map(|curves| curves.threads)
     }
 
-    /// The best number of threads for such prompts by the policy, of those that were measured. `None`: there is no
-    /// choice.
-    pub fn prompt_threads(&self, policy: Policy, tokens: u32, cached: u32) -> Option<u32> {
-        self.best_threads(policy, &prefill_row(tokens.max(1), cached), |curves| curves.prefill.as_ref())
+    /// The best number of threads for prompts by the policy, of those that were measured. `None`: there is no choice. All
+    /// are compared at the same point of their curves, in the middle of what is measured: far out, where only one of them
+    /// was measured, the others are guesses.
+    pub fn prompt_threads(&self, policy: Policy) -> Option<u32> {
+        self.best_threads(policy, &PROMPT, |curves| curves.prefill.as_ref())
     }
 
-    /// The same for steps of answers.
-    pub fn answer_threads(&self, policy: Policy, batch: f64, context: f64) -> Option<u32> {
-        self.best_threads(policy, &step_row(batch, context), |curves| curves.decode.as_ref())
+    /// The same for steps of answers for so many requests.
+    pub fn answer_threads(&self, policy: Policy, batch: f64) -> Option<u32> {
+        self.best_threads(policy, &step_row(batch, ANSWER[2]), |curves| curves.decode.as_ref())
     }
 
     fn best_threads(&self, policy: Policy, x: &Row, of: impl Fn(&Curves) -> Option<&Pair>) -> Option<u32> {
@@ -276,7 +294,7 @@ impl Profile {
             let x = [1.0, n, n * f64::from(prefill.context)];
             let mixed = if batch > 1.2 { MIXED } else { 0.0 };
             let point = Point { x, seconds, joules, time: seconds, mixed, metered: *metered };
-            let (heard, ratio) = learn(&mut self.curves_of(*prompt_threads).prefill, &PREFILL, &point);
+            let (heard, ratio) = learn(&mut self.curves_of(*prompt_threads).prefill, &PREFILL, &PROMPT, &point);
             news = news.max(heard);
             self.follow(*prompt_threads, ratio, |curves| curves.prefill.as_mut());
         }
@@ -291,7 +309,7 @@ impl Profile {
                 mixed: if batch > 1.2 { MIXED } else { 0.0 },
                 metered: *metered,
             };
-            let (heard, ratio) = learn(&mut self.curves_of(*threads).decode, &DECODE, &point);
+            let (heard, ratio) = learn(&mut self.curves_of(*threads).decode, &DECODE, &ANSWER, &point);
             news = news.max(heard);
             self.follow(*threads, ratio, |curves| curves.decode.as_mut());
         }
@@ -390,8 +408,8 @@ struct Point {
     metered: bool,
 }
 
-/// Also says by which factors it changed what is known of this point.
-fn learn(pair: &mut Option<Pair>, shape: &Shape, point: &Point) -> (News, Cost) {
+/// Also says by which factors it changed what is known of the usual point.
+fn learn(pair: &mut Option<Pair>, shape: &Shape, usual: &Row, point: &Point) -> (News, Cost) {
     let mut ratio = Cost { seconds: 1.0, joules: 1.0 };
     let blur = |edge: f64, more: f64| ((edge / point.time).min(1.0).powi(2) + point.mixed.powi(2) + more * more).sqrt();
     let energy = if point.metered { blur(EDGE_METERED, 0.0) } else { blur(EDGE_METERED, ESTIMATED) };
@@ -402,7 +420,7 @@ fn learn(pair: &mut Option<Pair>, shape: &Shape, point: &Point) -> (News, Cost) 
     };
     // A curve of one or two points is still found, and not changed.
     let settled = pair.seconds.count() >= SETTLED;
-    let before = pair.cost(&point.x);
+    let before = pair.cost(usual);
     let mut heard = pair.seconds.learn(&point.x, point.seconds, blur(EDGE, 0.0));
     if let Some(joules) = point.joules {
         match &mut pair.joules {
@@ -411,7 +429,7 @@ fn learn(pair: &mut Option<Pair>, shape: &Shape, point: &Point) -> (News, Cost) 
         }
     }
     if settled {
-        let after = pair.cost(&point.x);
+        let after = pair.cost(usual);
         ratio.seconds = after.seconds / before.seconds.max(f64::MIN_POSITIVE);
         ratio.joules = if before.joules > 0.0 { after.joules / before.joules } else { 1.0 };
     }

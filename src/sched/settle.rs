@@ -10,6 +10,8 @@
 //! site. Others may load past it for one `ageing`; from then on memory that comes free is kept for it, so that
 //! small models cannot keep a large one out.
 
+use std::time::Duration;
+
 use super::budget::Gate;
 use super::coordinator::Sched;
 use super::lanes::{Drain, Lane, Stage};
@@ -122,10 +124,10 @@ impl Sched {
                 }
                 lane.running.insert(place.id);
                 lane.used = self.now;
-                let lane = lane.id;
+                let (lane, company) = (lane.id, lane.company);
                 self.lanes.entry(site).asked = false;
                 self.queue.take(site, &place);
-                let export = self.set_off(place.id, lane);
+                let export = self.set_off(place.id, lane, company);
                 self.book.started(place.id);
                 out.push(Action::Start { id: place.id, lane, export });
             }
@@ -133,10 +135,11 @@ impl Sched {
     }
 
     /// A request starts on this lane. Says whether it goes on elsewhere once its prompt is computed.
-    fn set_off(&mut self, id: RequestId, lane: LaneId) -> bool {
+    fn set_off(&mut self, id: RequestId, lane: LaneId, company: Duration) -> bool {
         let Some(request) = self.requests.get_mut(&id) else { return false };
         request.lane = Some(lane);
         request.until = self.now + request.takes;
+        request.begun = (self.now, company);
         if !request.place.carries {
             self.known.starts(&request.arrival, request.instead);
         }

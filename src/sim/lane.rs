@@ -257,7 +257,7 @@ impl World<'_> {
             if prompts {
                 let chunk = if answers > 0 { self.device.chunk_shared } else { self.device.chunk };
                 let mut room = lane.pace.map_or(chunk, |(_, _, most)| chunk.min(most));
-                segment.threads = lane.threads(|threads| threads.0);
+                segment.threads = lane.threads(|threads| threads.0).min(spec.threads());
                 let point = spec.point(segment.threads);
                 let (count, mut seconds) = (lane.running.len(), 0.0);
                 for i in 0..count {
@@ -276,7 +276,7 @@ impl World<'_> {
                 segment.watts = duty * (seconds * watts.0 + others * watts.1) / segment.alpha.max(1e-12);
                 segment.what = What::Step { prompts: (seconds, watts.0), answers: (others, watts.1) };
             } else {
-                segment.threads = lane.threads(|threads| threads.1);
+                segment.threads = lane.threads(|threads| threads.1).min(spec.threads());
                 let point = spec.point(segment.threads);
                 segment.alpha = spec.step_seconds(point, answers, cells);
                 segment.beta = point.step * spec.decode_depth * f64::from(answers);

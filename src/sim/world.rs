@@ -182,7 +182,7 @@ pub struct Request {
     pub(super) spent: f64,
     pub(super) allowed: Option<f64>,
     /// By lane, in order.
-    pub(super) taken: Vec<Taken>,
+    pub taken: Vec<Taken>,
 }
 
 /// What came of a run.

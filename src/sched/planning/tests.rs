@@ -1,0 +1,507 @@
+//! Tests of plans: what is chosen, and what becomes of it.
+
+use std::time::Duration;
+
+use super::super::{
+    Arrival, Backend, Budgets, Candidate, Cost, DeviceId, Event, LaneState, Limits, Measured, PhaseMeasured, Policy,
+    Power, Profile, Reason, VariantId,
+};
+use super::*;
+use crate::clock::Time;
+use crate::lane::{LaneId, Tenant};
+use crate::units::Microjoules;
+
+const MODEL: VariantId = VariantId(0);
+const SMALL: VariantId = VariantId(1);
+const CPU: Site = Site { variant: MODEL, device: DeviceId::CPU };
+const GPU: Site = Site { variant: MODEL, device: DeviceId(1) };
+
+/// A lane as it truly is: seconds and watts of a token of a prompt and of an answer, and of coming up.
+#[derive(Debug, Clone, Copy)]
+struct Truth {
+    prompt: (f64, f64),
+    answer: (f64, f64),
+    load: (f64, f64),
+    hold: f64,
+}
+
+/// Answers are cheap here and prompts are not.
+const SLOW: Truth = Truth { prompt: (0.02, 6.0), answer: (0.1, 4.0), load: (1.0, 3.0), hold: 0.0 };
+/// Here it is the other way round, and it costs to be there.
+const FAST: Truth = Truth { prompt: (0.001, 10.0), answer: (0.08, 8.0), load: (4.0, 5.0), hold: 1.0 };
+
+impl Truth {
+    fn measured(&self, prompt: u32, answer: u32) -> Measured {
+        let phase = |tokens: u32, context: u32, (seconds, watts): (f64, f64)| PhaseMeasured {
+            tokens,
+            context,
+            batch: 1.0,
+            time: Duration::from_secs_f64(f64::from(tokens) * seconds),
+            energy: Microjoules::from_f64(f64::from(tokens) * seconds * watts),
+        };
+        Measured {
+            threads: 4,
+            prefill: phase(prompt, prompt / 2, self.prompt),
+            decode: phase(answer, prompt + answer / 2, self.answer),
+            metered: true,
+            ended: true,
+            ..Measured::default()
+        }
+    }
+
+    fn profile(&self) -> Profile {
+        let mut profile = Profile::default();
+        for (prompt, answer) in [(50, 20), (400, 40), (100, 100), (200, 10), (800, 60)] {
+            profile.learn(&self.measured(prompt, answer));
+        }
+        profile.woke(Cost { seconds: self.load.0, joules: self.load.0 * self.load.1 });
+        profile.held(self.hold);
+        profile
+    }
+
+    fn joules(&self, prompt: u32, answer: u32) -> f64 {
+        let measured = self.measured(prompt, answer);
+        measured.prefill.energy.as_f64() + measured.decode.energy.as_f64()
+    }
+}
+
+/// A scheduler that saves energy, and what it said last.
+struct Rig {
+    sched: Sched,
+    now: Time,
+    next: u64,
+    lanes: Vec<(LaneId, Site)>,
+    said: Vec<Action>,
+}
+
+impl Rig {
+    fn new(known: &[(Site, Truth)]) -> Rig {
+        let limits = Limits { idle_unload: None, ..Limits::default() };
+        let mut rig = Rig { sched: Sched::new(limits), now: Time::ZERO, next: 0, lanes: Vec::new(), said: Vec::new() };
+        rig.policy(Policy::MinEnergy);
+        for (site, truth) in known {
+            rig.tell(Event::Site { site: *site, usable: true });
+            rig.tell(Event::Profile { site: *site, profile: Box::new(truth.profile()) });
+        }
+        rig
+    }
+
+    fn policy(&mut self, policy: Policy) {
+        let power = Power { policy, ..Power::default() };
+        self.tell(Event::Budgets(Budgets { mains: power, battery: power, low_battery: power, low_percent: 0 }));
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.said = self.sched.handle(event, self.now);
+        for action in self.said.clone() {
+            if let Action::Load { lane, site } = action {
+                self.lanes.push((lane, site));
+            }
+        }
+    }
+
+    fn wait(&mut self, seconds: f64) {
+        let end = self.now + Duration::from_secs_f64(seconds);
+        while let Some(due) = self.sched.next_timeout().filter(|due| *due <= end) {
+            self.now = due;
+            self.tell(Event::Tick);
+            self.let_go();
+        }
+        self.now = end;
+    }
+
+    /// What was told to go is gone.
+    fn let_go(&mut self) {
+        for action in self.said.clone() {
+            if let Action::Unload(lane) = action {
+                self.lanes.retain(|(id, _)| *id != lane);
+                let error = Error::new(Code::Cancelled, "unloaded");
+                self.tell(Event::LaneGone { lane, retry: Vec::new(), expected: true, error });
+            }
+        }
+    }
+
+    fn request(&mut self, prompt: u32, answer: u32) -> Arrival {
+        self.next += 1;
+        let mut arrival = Arrival::new(RequestId(self.next), Tenant(1), MODEL);
+        (arrival.prompt, arrival.max_answer, arrival.tokens) = (prompt, answer, prompt + answer);
+        arrival
+    }
+
+    fn choice(&mut self, arrival: &Arrival) -> super::super::Choice {
+        self.sched.estimate(arrival).unwrap()
+    }
+
+    fn plan(&mut self, prompt: u32, answer: u32) -> Plan {
+        let arrival = self.request(prompt, answer);
+        self.choice(&arrival).plan
+    }
+
+    fn planned(&self) -> Option<&super::super::Choice> {
+        self.said.iter().rev().find_map(|action| match action {
+            Action::Planned { choice, .. } => Some(&**choice),
+            _ => None,
+        })
+    }
+
+    fn lane(&self, site: Site) -> LaneId {
+        self.lanes.iter().rev().find(|(_, other)| *other == site).expect("a lane").0
+    }
+
+    fn ready(&mut self, site: Site) {
+        let lane = self.lane(site);
+        self.tell(Event::LaneReady { lane, slots: 2 });
+    }
+
+    fn dies(&mut self, site: Site, retry: &[RequestId]) {
+        let lane = self.lane(site);
+        self.lanes.retain(|(id, _)| *id != lane);
+        let error = Error::new(Code::WorkerLost, "killed");
+        self.tell(Event::LaneGone { lane, retry: retry.to_vec(), expected: false, error });
+    }
+
+    fn started(&self) -> Vec<(RequestId, LaneId, bool)> {
+        let start = |action: &Action| match action {
+            Action::Start { id, lane, export } => Some((*id, *lane, *export)),
+            _ => None,
+        };
+        self.said.iter().filter_map(start).collect()
+    }
+
+    /// Plays a request to its end on lanes that are as `truth` says. Gives where it ran and the joules of it and of
+    /// bringing lanes up.
+    fn play(&mut self, prompt: u32, answer: u32, truth: impl Fn(Site) -> Truth) -> (Plan, f64) {
+        let mut arrival = self.request(prompt, answer * 2);
+        arrival.max_answer = answer * 2;
+        let id = arrival.id;
+        self.tell(Event::Arrived(arrival));
+        let mut spent = 0.0;
+        for _ in 0..10 {
+            for (lane, site) in self.lanes.clone() {
+                if self.sched.lane_state(site) == LaneState::Loading {
+                    let (seconds, watts) = truth(site).load;
+                    self.wait(seconds);
+                    self.tell(Event::LaneReady { lane, slots: 2 });
+                    let said = self.said.clone();
+                    self.tell(Event::Woke { site, cost: Cost { seconds, joules: seconds * watts } });
+                    self.said = said;
+                    spent += seconds * watts;
+                }
+            }
+            let started = self.started().into_iter().find(|(other, ..)| *other == id);
+            let Some((_, lane, export)) = started else { continue };
+            let site = self.lanes.iter().find(|(other, _)| *other == lane).expect("a lane").1;
+            let plan = self.sched.plan(id).expect("it runs");
+            let mut measured = truth(site).measured(prompt, answer);
+            if export {
+                measured.decode = PhaseMeasured::default();
+            } else if plan.is_split() {
+                measured.prefill = PhaseMeasured::default();
+            }
+            self.wait((measured.prefill.time + measured.decode.time).as_secs_f64());
+            spent += (measured.prefill.energy + measured.decode.energy).as_f64();
+            if export {
+                self.tell(Event::Exported { id, bytes: 1 << 20, time: Duration::from_millis(20) });
+                let said = self.said.clone();
+                measured.ended = false;
+                self.tell(Event::Measured { id, site, measured });
+                self.said = said;
+                continue;
+            }
+            self.tell(Event::Finished(id));
+            self.let_go();
+            self.tell(Event::Measured { id, site, measured });
+            return (plan, spent);
+        }
+        panic!("it never ran: {:?}", self.said);
+    }
+}
+
+fn both() -> Rig {
+    Rig::new(&[(CPU, SLOW), (GPU, FAST)])
+}
+
+fn up(rig: &mut Rig, sites: &[Site]) {
+    for site in sites {
+        rig.tell(Event::Load(*site));
+        rig.ready(*site);
+    }
+}
+
+const SPLIT: Plan = Plan { prefill: GPU, decode: CPU };
+
+#[test]
+fn every_request_runs_where_it_is_cheapest() {
+    let mut rig = both();
+    up(&mut rig, &[CPU, GPU]);
+    assert_eq!(rig.plan(20, 200), Plan::on(CPU), "a long answer");
+    assert_eq!(rig.plan(1_000, 200), SPLIT, "a long prompt and a long answer");
+    rig.policy(Policy::MaxThroughput);
+    assert_eq!(rig.plan(1_000, 200), Plan::on(GPU));
+    let arrival = Arrival { backend: Some(Backend::Cpu), ..rig.request(1_000, 200) };
+    assert_eq!(rig.choice(&arrival).plan, Plan::on(CPU));
+    assert_eq!(rig.choice(&arrival).reason, Reason::Asked);
+    assert_eq!(rig.choice(&arrival).runner_up, None);
+}
+
+#[test]
+fn a_gpu_is_not_woken_for_ten_tokens() {
+    let mut rig = both();
+    up(&mut rig, &[CPU]);
+    // The prompt alone would be cheaper there.
+    assert!(FAST.joules(100, 0) < SLOW.joules(100, 0));
+    assert_eq!(rig.plan(100, 10), Plan::on(CPU));
+    assert_eq!(rig.plan(1_000, 10).prefill, GPU, "for this much it is");
+    let arrival = rig.request(1_000, 10);
+    let choice = rig.choice(&arrival);
+    assert!(choice.forecast.wake_energy > Microjoules::ZERO && choice.forecast.measured, "{choice:?}");
+    assert_eq!(choice.runner_up.map(|(plan, _)| plan), Some(Plan::on(CPU)));
+}
+
+#[test]
+fn a_gpu_lane_is_let_go_when_it_is_not_worth_its_watts() {
+    let mut rig = both();
+    let truth = |site: Site| if site == GPU { FAST } else { SLOW };
+    // Minutes apart: it goes at once. Seconds apart: it stays.
+    for _ in 0..6 {
+        rig.play(1_000, 20, truth);
+        rig.wait(300.0);
+    }
+    rig.play(1_000, 20, truth);
+    assert!(matches!(rig.sched.lane_state(GPU), LaneState::Stopping | LaneState::Unloaded));
+    for _ in 0..30 {
+        rig.wait(2.0);
+        rig.play(1_000, 20, truth);
+    }
+    assert_eq!(rig.sched.lane_state(GPU), LaneState::Ready);
+    rig.wait(100.0);
+    assert_eq!(rig.sched.lane_state(GPU), LaneState::Unloaded, "nobody came");
+}
+
+#[test]
+fn what_breaks_a_constraint_is_left_out_and_said() {
+    let mut rig = both();
+    up(&mut rig, &[CPU, GPU]);
+    let within = |rig: &Rig, seconds: f64| Some(rig.now + Duration::from_secs_f64(seconds));
+    let mut arrival = rig.request(20, 200);
+    arrival.deadline = within(&rig, 19.0);
+    let choice = rig.choice(&arrival);
+    assert_eq!((choice.plan, choice.reason), (Plan::on(GPU), Reason::Deadline), "20 s on the CPU");
+    arrival.deadline = within(&rig, 5.0);
+    assert_eq!((rig.choice(&arrival).plan, rig.choice(&arrival).reason), (Plan::on(GPU), Reason::Nearest));
+    let mut arrival = rig.request(100, 200);
+    arrival.first_token = within(&rig, 1.0);
+    let choice = rig.choice(&arrival);
+    assert_eq!((choice.plan, choice.reason), (SPLIT, Reason::Ttft), "2 s for the prompt on the CPU");
+    let mut arrival = rig.request(20, 200);
+    arrival.policy = Some(Policy::MaxThroughput);
+    assert_eq!(rig.choice(&arrival).plan, Plan::on(GPU));
+    arrival.max_joules = Some(Microjoules::from_f64(90.0));
+    let choice = rig.choice(&arrival);
+    assert_eq!((choice.plan.decode, choice.reason), (CPU, Reason::Joules));
+}
+
+#[test]
+fn a_request_is_degraded_only_where_it_allows_that_and_nothing_else_keeps_its_limits() {
+    let small = Site::cpu(SMALL);
+    let quick = Truth { prompt: (0.002, 4.0), answer: (0.02, 3.0), ..SLOW };
+    let mut rig = Rig::new(&[(CPU, SLOW), (small, quick)]);
+    up(&mut rig, &[CPU, small]);
+    let mut arrival = rig.request(20, 200);
+    arrival.variants.push(Candidate { variant: SMALL, lesser: true });
+    arrival.degrade = true;
+    let choice = rig.choice(&arrival);
+    assert_eq!((choice.plan, choice.degraded), (Plan::on(CPU), false), "nothing forces it");
+    arrival.deadline = Some(rig.now + Duration::from_secs(10));
+    let choice = rig.choice(&arrival);
+    assert_eq!((choice.plan, choice.degraded, choice.limit), (Plan::on(small), true, None));
+    arrival.degrade = false;
+    let choice = rig.choice(&arrival);
+    assert_eq!((choice.plan, choice.degraded, choice.reason), (Plan::on(CPU), false, Reason::Nearest));
+    // A shorter answer is the last resort.
+    arrival.degrade = true;
+    arrival.variants.pop();
+    let choice = rig.choice(&arrival);
+    assert!(choice.degraded && choice.limit.is_some_and(|limit| (60..95).contains(&limit)), "{choice:?}");
+    // As good a variant needs no leave.
+    arrival.deadline = None;
+    arrival.degrade = false;
+    arrival.variants.push(Candidate { variant: SMALL, lesser: false });
+    assert_eq!((rig.choice(&arrival).plan, rig.choice(&arrival).degraded), (Plan::on(small), false));
+}
+
+#[test]
+fn asking_changes_nothing_and_the_same_state_gives_the_same_answer() {
+    let mut rig = both();
+    let arrival = rig.request(500, 100);
+    let asked = rig.choice(&arrival);
+    assert_eq!(rig.choice(&arrival), asked);
+    rig.tell(Event::Arrived(arrival));
+    assert_eq!(rig.planned(), Some(&asked));
+}
+
+#[test]
+fn a_split_request_moves_with_its_state_and_stands_first() {
+    let mut rig = both();
+    up(&mut rig, &[CPU, GPU]);
+    let others: Vec<RequestId> = (0..3)
+        .map(|_| {
+            let arrival = Arrival { backend: Some(Backend::Cpu), ..rig.request(20, 200) };
+            let id = arrival.id;
+            rig.tell(Event::Arrived(arrival));
+            id
+        })
+        .collect();
+    let arrival = rig.request(1_000, 200);
+    let id = arrival.id;
+    rig.tell(Event::Arrived(arrival));
+    let (cpu, gpu) = (rig.lane(CPU), rig.lane(GPU));
+    assert_eq!((rig.planned().map(|choice| choice.plan), rig.started()), (Some(SPLIT), vec![(id, gpu, true)]));
+    rig.tell(Event::Exported { id, bytes: 1 << 20, time: Duration::from_millis(30) });
+    assert_eq!((rig.started(), rig.sched.queued()), (vec![], 2), "both slots are taken");
+    rig.tell(Event::Finished(others[0]));
+    assert_eq!(rig.started(), [(id, cpu, false)], "before the third, who was there first");
+    rig.tell(Event::Finished(id));
+    assert_eq!(rig.started(), [(others[2], cpu, false)]);
+}
+
+#[test]
+fn a_state_goes_on_wherever_a_lane_takes_it() {
+    let mut rig = both();
+    up(&mut rig, &[CPU, GPU]);
+    let arrival = rig.request(1_000, 200);
+    let id = arrival.id;
+    rig.tell(Event::Arrived(arrival));
+    assert_eq!(rig.planned().map(|choice| choice.plan), Some(SPLIT));
+    rig.tell(Event::Site { site: CPU, usable: false });
+    rig.tell(Event::Exported { id, bytes: 1 << 20, time: Duration::from_millis(30) });
+    assert_eq!(rig.started(), [(id, rig.lane(GPU), false)], "back where it came from");
+    // One that is cancelled on its way comes no further.
+    rig.tell(Event::Site { site: CPU, usable: true });
+    rig.tell(Event::Finished(id));
+    let arrival = rig.request(1_000, 200);
+    let id = arrival.id;
+    rig.tell(Event::Arrived(arrival));
+    rig.tell(Event::Cancelled(id));
+    rig.tell(Event::Exported { id, bytes: 1 << 20, time: Duration::from_millis(30) });
+    assert_eq!((rig.started(), rig.sched.queued(), rig.sched.running()), (vec![], 0, 0));
+}
+
+#[test]
+fn requests_of_a_lost_lane_go_to_the_next_best_and_a_gpu_is_left_alone_after_three_faults() {
+    let mut rig = both();
+    up(&mut rig, &[CPU]);
+    for fault in 1..=3 {
+        let arrival = Arrival { policy: Some(Policy::MaxThroughput), ..rig.request(1_000, 100) };
+        let id = arrival.id;
+        rig.tell(Event::Load(GPU));
+        if rig.sched.lane_state(GPU) == LaneState::Loading {
+            rig.ready(GPU);
+        }
+        rig.tell(Event::Arrived(arrival));
+        assert_eq!(rig.started(), [(id, rig.lane(GPU), false)]);
+        rig.dies(GPU, &[id]);
+        assert_eq!(rig.started(), [(id, rig.lane(CPU), false)], "fault {fault}");
+        assert_eq!(rig.planned().map(|choice| choice.reason), Some(Reason::Fault));
+        rig.tell(Event::Finished(id));
+    }
+    assert!(matches!(rig.sched.lane_state(GPU), LaneState::Quarantined { .. }));
+    let arrival = Arrival { policy: Some(Policy::MaxThroughput), ..rig.request(1_000, 100) };
+    let choice = rig.choice(&arrival);
+    assert_eq!((choice.plan, choice.reason), (Plan::on(CPU), Reason::Unavailable));
+    let arrival = Arrival { backend: Some(Backend::Gpu), ..rig.request(1_000, 100) };
+    rig.tell(Event::Arrived(arrival));
+    assert!(matches!(&rig.said[..], [Action::Refuse { error, .. }] if error.code == Code::Quarantined));
+}
+
+#[test]
+fn where_no_device_can_the_client_is_told() {
+    let mut rig = Rig::new(&[(CPU, SLOW)]);
+    let arrival = Arrival { backend: Some(Backend::Gpu), ..rig.request(10, 10) };
+    let error = rig.sched.estimate(&arrival).unwrap_err();
+    assert_eq!(error.code, Code::InvalidRequest);
+    assert!(error.message.contains("\"cpu\""), "{error}");
+    let waits = rig.request(10, 10);
+    rig.tell(Event::Arrived(waits));
+    rig.tell(Event::Site { site: CPU, usable: false });
+    assert!(rig.said.iter().any(|action| matches!(action, Action::Refuse { .. })), "{:?}", rig.said);
+}
+
+#[test]
+fn a_lane_that_cannot_come_up_sends_its_requests_elsewhere() {
+    let mut rig = both();
+    rig.policy(Policy::MaxThroughput);
+    let arrival = rig.request(1_000, 100);
+    let id = arrival.id;
+    rig.tell(Event::Arrived(arrival));
+    let gpu = rig.lane(GPU);
+    rig.tell(Event::LoadFailed { lane: gpu, error: Error::new(Code::ModelLoadFailed, "no driver") });
+    assert_eq!(rig.sched.plan(id), Some(Plan::on(CPU)));
+    let cpu = rig.lane(CPU);
+    rig.tell(Event::LoadFailed { lane: cpu, error: Error::new(Code::ModelLoadFailed, "bad file") });
+    assert!(
+        matches!(&rig.said[..], [.., Action::Refuse { error, .. }] if error.message == "bad file"),
+        "{:?}",
+        rig.said
+    );
+}
+
+#[test]
+fn when_the_watts_are_swapped_the_choice_follows_within_twenty_requests() {
+    let swapped = |site: Site| {
+        let (cpu, gpu) = (SLOW, FAST);
+        if site == CPU {
+            Truth { prompt: (cpu.prompt.0, 14.0), answer: (cpu.answer.0, 9.0), ..cpu }
+        } else {
+            Truth { prompt: (gpu.prompt.0, 2.0), answer: (gpu.answer.0, 2.0), ..gpu }
+        }
+    };
+    let mut rig = Rig::new(&[(CPU, SLOW)]);
+    rig.tell(Event::Site { site: GPU, usable: true });
+    let before = |site: Site| if site == GPU { FAST } else { SLOW };
+    for _ in 0..30 {
+        rig.play(40, 100, before);
+        rig.wait(1.0);
+    }
+    assert_eq!(rig.play(40, 100, before).0, Plan::on(CPU));
+    let first = (0..20).position(|_| {
+        rig.wait(1.0);
+        rig.play(40, 100, swapped).0 == Plan::on(GPU)
+    });
+    assert!(first.is_some(), "it never changed its mind");
+    let later = (0..10).filter(|_| rig.play(40, 100, swapped).0 == Plan::on(GPU)).count();
+    assert!(later >= 9, "{later}");
+}
+
+#[test]
+fn a_useless_gpu_costs_no_more_than_the_share() {
+    let useless = Truth { prompt: (0.05, 20.0), answer: (0.3, 20.0), load: (10.0, 10.0), hold: 3.0 };
+    let truth = |site: Site| if site == GPU { useless } else { SLOW };
+    let mut rig = Rig::new(&[]);
+    rig.tell(Event::Site { site: GPU, usable: true });
+    let mut spent = 0.0;
+    for _ in 0..150 {
+        spent += rig.play(50, 60, truth).1;
+        rig.wait(3.0);
+    }
+    let without = 150.0 * SLOW.joules(50, 60) + SLOW.load.0 * SLOW.load.1;
+    assert!(spent <= 1.06 * without, "{spent} against {without}");
+}
+
+#[test]
+fn a_gpu_that_nobody_measured_is_found_to_be_better() {
+    let better = Truth { prompt: (0.002, 5.0), answer: (0.05, 3.0), load: (2.0, 5.0), hold: 0.2 };
+    let truth = |site: Site| if site == GPU { better } else { SLOW };
+    let mut rig = Rig::new(&[]);
+    rig.tell(Event::Site { site: GPU, usable: true });
+    let plans: Vec<Plan> = (0..40)
+        .map(|_| {
+            rig.wait(2.0);
+            rig.play(100, 80, truth).0
+        })
+        .collect();
+    assert_eq!(plans[0], Plan::on(CPU), "what is known to be there");
+    let on_gpu = plans.iter().filter(|plan| **plan == Plan::on(GPU)).count();
+    assert!(on_gpu >= 30, "{on_gpu}");
+    assert!(rig.sched.profile(GPU).is_some_and(|profile| profile.is_measured()));
+}
