@@ -85,7 +85,7 @@ impl Sched {
     pub fn alternatives(&self, arrival: &Arrival, but: Plan) -> Vec<(Plan, Forecast)> {
         let length = self.known.length(arrival);
         let policy = arrival.policy.unwrap_or(self.policy());
-        let ask = Ask { arrival, mean: length.mean, most: length.most, policy };
+        let ask = Ask { arrival, mean: length.mean, most: length.most, policy, bound: None };
         let candidates: Vec<Candidate> =
             arrival.variants.iter().filter(|c| !c.lesser || arrival.degrade).copied().collect();
         let mut all = self.outlooks(&ask, &candidates, &[]);
