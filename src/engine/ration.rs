@@ -18,7 +18,7 @@ const REFUSAL: Duration = Duration::from_micros(100);
 
 /// What computing costs.
 pub(super) struct Costs {
-    /// The process' CPU time up to which it was told; on a GPU, that of its load and the time of its steps since.
+    /// The process' CPU time up to which it was told; on a GPU, the time of all steps.
     told: Duration,
     /// It computes on a GPU, whose work the process' CPU time does not show.
     gpu: bool,
@@ -32,7 +32,7 @@ pub(super) struct Costs {
 
 impl Costs {
     pub(super) fn new(cell: f32, gpu: bool) -> Costs {
-        Costs { told: Sample::now().cpu(), gpu, cell, decode: None, prefill: None }
+        Costs { told: if gpu { Duration::ZERO } else { Sample::now().cpu() }, gpu, cell, decode: None, prefill: None }
     }
 
     /// It has work again: what was used meanwhile is nobody's.

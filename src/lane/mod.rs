@@ -365,8 +365,8 @@ pub struct Step {
     /// CPU time that the lane's process used since the step before, or since it became busy, in microseconds. On a GPU, how
     /// long the step took: the CPU does not show what a GPU does.
     pub cpu_us: u64,
-    /// The lane's clock at its end, in microseconds: CPU time since the process was started; on a GPU, what its load took
-    /// of that and `cpu_us` of all steps. 0 where it is not known.
+    /// The lane's clock at its end, in microseconds: CPU time since the process was started; on a GPU, `cpu_us` of all
+    /// steps since it came up. 0 where it is not known.
     pub cpu_end_us: u64,
     /// Who took part. A step that was broken off because all of it was cancelled, or that failed, is told as well:
     /// somebody has to pay for it. A part without tokens is a prompt that was refused after it had been tokenized.

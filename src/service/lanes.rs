@@ -67,6 +67,8 @@ pub(super) struct LaneSlot {
     pub exporting: Vec<RequestId>,
     /// Its clock (see [`Step::cpu_end_us`](crate::lane::Step)) at the end of its last step, and when that was.
     pub clock: Option<(Duration, Time)>,
+    /// CPU time that its worker had used when it came up.
+    pub load: Duration,
     /// It was asked the probe.
     pub probing: bool,
     pub slots: u32,
@@ -116,6 +118,7 @@ impl LaneSlot {
             running: Vec::new(),
             exporting: Vec::new(),
             clock: None,
+            load: Duration::ZERO,
             probing: false,
             slots: 0,
             context: 0,
@@ -190,7 +193,7 @@ impl LaneSlot {
     pub fn gpu_clock(&self, at: Time, cpu: Option<&Duration>) -> Option<Duration> {
         let Some((clock, since)) = self.clock else { return cpu.copied() };
         let more =
-            if self.running.is_empty() && !self.probing { Duration::ZERO } else { at.since(since.max(self.begun)) };
+            if self.running.is_empty() { Duration::ZERO } else { at.since(since.max(self.begun)) };
         Some(clock + more)
     }
 

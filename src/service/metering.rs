@@ -156,7 +156,10 @@ impl Core {
     /// A lane's worker has mapped its model: what it used until now was for that.
     pub(super) fn lane_woke(&mut self, id: LaneId) {
         // Where that cannot be told, nobody is charged for it: who woke it must not wait for it for ever.
-        let cpu = self.worker_cpu(id).unwrap_or_default();
+        let cpu = match self.lanes.by_id.get(&id).filter(|slot| !slot.site.device.is_cpu()) {
+            Some(slot) => slot.load,
+            None => self.worker_cpu(id).unwrap_or_default(),
+        };
         let cell = self.lanes.by_id.get(&id).and_then(|slot| slot.info.as_ref()).map_or(0.0, |info| info.cell_cost);
         let now = self.clock.now();
         if let Some(slot) = self.lanes.by_id.get_mut(&id) {
@@ -165,7 +168,8 @@ impl Core {
         self.metering.ledger.ready(id, cpu, cell);
     }
 
-    fn worker_cpu(&self, id: LaneId) -> Option<Duration> {
+    /// CPU time that a lane's worker has used.
+    pub(super) fn worker_cpu(&self, id: LaneId) -> Option<Duration> {
         cpu_of(self.lanes.by_id.get(&id)?.cpu()?)
     }
 
@@ -180,12 +184,14 @@ impl Core {
         let cpu = match step.cpu_end_us {
             0 => self.worker_cpu(id),
             us => {
-                // In the app's own process the clock began before the lane did.
-                let before = match self.lanes.by_id.get(&id).and_then(LaneSlot::cpu) {
-                    Some(CpuClock::Inside(before)) => before,
-                    _ => Duration::ZERO,
-                };
-                Some(Duration::from_micros(us).saturating_sub(before))
+                let since = Duration::from_micros(us);
+                // In the app's own process the clock began before the lane did; on a GPU, when the lane came up.
+                let slot = self.lanes.by_id.get(&id);
+                Some(match (slot, slot.and_then(LaneSlot::cpu)) {
+                    (Some(slot), _) if !slot.site.device.is_cpu() => slot.load + since,
+                    (_, Some(CpuClock::Inside(before))) => since.saturating_sub(before),
+                    _ => since,
+                })
             }
         };
         let now = self.clock.now();

@@ -162,7 +162,9 @@ impl Core {
 
     pub(super) fn ready(&mut self, id: LaneId, info: LaneInfo) {
         // One that was told to stop while it loaded is on its way out.
+        let load = self.worker_cpu(id).unwrap_or_default();
         let Some(slot) = self.lanes.by_id.get_mut(&id).filter(|s| s.phase == Phase::Loading) else { return };
+        slot.load = load;
         log::info!(
             "{} ready in {} ms: {} {}, {} threads, {}",
             slot.model,
@@ -217,7 +219,7 @@ impl Core {
     /// A request's prompt is computed, and what that gave is out of its lane.
     fn exported(&mut self, id: RequestId, state: SequenceState, usage: Usage) {
         let now = self.clock.now();
-        let (bytes, time) = (state.bytes, Duration::ZERO);
+        let (bytes, time) = (state.bytes, Duration::from_micros(usage.handover_us));
         match self.requests.get_mut(&id) {
             Some(request) => {
                 request.lane = None;
