@@ -14,7 +14,7 @@ use serde_json::{json, Value};
 
 use super::args::{Backend, Calibration};
 use super::findings::findings;
-use super::print::{note, seconds, table, Out};
+use super::print::{note, per_token, seconds, table, Out};
 use crate::client::Client;
 use crate::energy::account::Day;
 use crate::error::{Code, Error, Result};
@@ -474,7 +474,7 @@ fn page(p: &ProfileReport) -> String {
             None => page += "\n",
         }
     }
-    let energy = |joules: f64| if joules > 0.0 { format!("{:.3} J", joules) } else { "?".to_owned() };
+    let energy = |joules: f64| if joules > 0.0 { per_token(joules) } else { "?".to_owned() };
     let mut rows = Vec::new();
     for t in &p.threads {
         for PromptPoint { tokens, tokens_per_s, joules_per_token } in &t.prefill {
@@ -488,7 +488,6 @@ fn page(p: &ProfileReport) -> String {
     }
     if !rows.is_empty() {
         page += &indented(&table(&[">THREADS", ">PROMPT", ">TOKENS/S", ">ENERGY/TOKEN"], &rows));
-        page.push('\n');
     }
     let mut rows = Vec::new();
     for t in &p.threads {
@@ -575,7 +574,7 @@ mod tests {
             "; 7 prompts, 5 answers; energy estimated\n",
             "  loading takes 400 ms, 1.25 J\n",
             "  THREADS  PROMPT  TOKENS/S  ENERGY/TOKEN\n",
-            "        2     128     310.2       0.007 J\n",
+            "        2     128     310.2       7.10 mJ\n",
             "        2        1      256      41.5             ?",
         ] {
             assert!(page.contains(part), "{part:?} in\n{page}");

@@ -3,6 +3,7 @@
 //! Energy only, as `min-energy` weighs it, and the speed of what is fastest: what a device does with it is its policy's
 //! business. Requests stand alone here; nothing waits, and nothing is cached.
 
+use super::print::per_token;
 use crate::service::{ProfileReport, ThreadsReport};
 use crate::units::Microjoules;
 
@@ -82,7 +83,7 @@ fn answers(ways: &[Way]) -> Option<String> {
     let known: Vec<_> = ways.iter().filter_map(|way| Some((way, way.answer()?))).collect();
     let (cheap, (joules, rate)) = known.iter().min_by(|a, b| a.1 .0.total_cmp(&b.1 .0))?;
     let (fast, (fast_joules, fast_rate)) = known.iter().max_by(|a, b| a.1 .1.total_cmp(&b.1 .1))?;
-    let token = |joules: f64| format!("{} a token", Microjoules::from_f64(joules));
+    let token = |joules: f64| format!("{} a token", per_token(joules));
     let cheapest = format!("{} is cheapest for answers ({}, {rate:.1} tokens/s)", cheap.name(), token(*joules));
     Some(match std::ptr::eq(*cheap, *fast) || *fast_rate < rate * (1.0 + SAME) {
         true if known.len() > 1 => format!("{cheapest} and as fast as any"),

@@ -168,6 +168,17 @@ pub(super) fn count(n: u64) -> String {
     }
 }
 
+/// Joules for a token, with three digits whatever the model's size.
+pub(super) fn per_token(joules: f64) -> String {
+    let milli = joules * 1e3;
+    match milli {
+        m if m < 1.0 => format!("{m:.3} mJ"),
+        m if m < 10.0 => format!("{m:.2} mJ"),
+        m if m < 1e3 => format!("{m:.1} mJ"),
+        _ => format!("{joules:.2} J"),
+    }
+}
+
 /// A time in seconds, from milliseconds to days.
 pub(super) fn seconds(s: f64) -> String {
     let whole = s as u64;
@@ -203,6 +214,11 @@ mod tests {
             [0.0123, 2.34, 75.9, 3700.0, 200_000.0].map(seconds),
             ["12 ms", "2.3 s", "1 min 15 s", "1 h 1 min", "2 d 7 h"]
         );
+    }
+
+    #[test]
+    fn joules_for_a_token_have_three_digits() {
+        assert_eq!([0.000_2, 0.0034, 0.081, 1.234].map(per_token), ["0.200 mJ", "3.40 mJ", "81.0 mJ", "1.23 J"]);
     }
 
     #[test]

@@ -111,7 +111,8 @@ impl Catalog {
         }?;
         let found = self.registry.variant(id);
         // Of files that were found in a folder the registry knows no order.
-        let named = found.filter(|_| variant.is_none()).and_then(|v| {
+        let explicit = variant.is_some() || (name.is_empty() && self.config.models.default.contains(':'));
+        let named = found.filter(|_| !explicit).and_then(|v| {
             let default = self.config.model(&v.model)?.default_variant.as_ref()?;
             self.registry.resolve(&format!("{}:{default}", v.model)).ok()
         });

@@ -12,14 +12,15 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::core::Core;
 use super::cpu;
-use crate::clock::unix_seconds;
+use crate::clock::{unix_seconds, Time};
 use crate::lane::KvType;
 use crate::models::atomic::Draft;
 use crate::models::digest::hex;
@@ -29,6 +30,8 @@ use crate::sched::{DeviceId, Event, Profile, Site};
 const FORMAT: u32 = 1;
 /// Bytes of a file: far more than a profile has.
 const LONGEST: u64 = 256 << 10;
+/// Between two writes of a file while the service runs.
+const BETWEEN: Duration = Duration::from_secs(10);
 /// Files kept. Beyond, those go that were written longest ago.
 const FILES: usize = 128;
 
@@ -85,6 +88,8 @@ struct Known {
     kept: u32,
     /// It was measured for calibration since it was saved.
     fresh: bool,
+    /// When it was saved by this run.
+    at: Option<Time>,
 }
 
 /// When a profile was saved and calibrated last, in seconds since 1970.
@@ -99,11 +104,12 @@ pub(super) struct Stamps {
 pub(super) struct Profiles {
     dir: PathBuf,
     known: BTreeMap<Site, Known>,
+    writes: u64,
 }
 
 impl Profiles {
     pub fn new(state: &Path) -> Profiles {
-        Profiles { dir: state.join("profiles"), known: BTreeMap::new() }
+        Profiles { dir: state.join("profiles"), known: BTreeMap::new(), writes: 0 }
     }
 
     /// What an earlier run measured here with the same things. `None` where that is nothing, or where this run has
@@ -138,12 +144,13 @@ impl Profiles {
         }
     }
 
-    /// What is worth a write: sites of which a third more is known than on the disk, or that were just calibrated; with
-    /// `all`, everything that is not there yet.
-    fn due(&self, all: bool) -> Vec<Site> {
+    /// What is worth a write: sites of which a third more is known than on the disk, or that were just calibrated, a little
+    /// after the last write; with `all`, everything that is not there yet.
+    fn due(&self, all: bool, now: Time) -> Vec<Site> {
         let due = |known: &Known| {
             let new = known.measured - known.kept.min(known.measured);
-            known.fresh || (new > 0 && (all || new > known.kept / 3))
+            let rested = known.at.is_none_or(|at| now.since(at) >= BETWEEN);
+            (all && new > 0) || (rested && (known.fresh || new > known.kept / 3) && new > 0)
         };
         self.known.iter().filter(|(_, known)| due(known)).map(|(site, _)| *site).collect()
     }
@@ -153,14 +160,15 @@ impl Profiles {
     }
 
     /// The file to write; told as written.
-    fn save(&mut self, site: Site, name: String, identity: Identity, profile: Profile) -> Writing {
+    fn save(&mut self, site: Site, name: String, identity: Identity, profile: Profile, now: Time) -> Writing {
         let known = self.known.entry(site).or_default();
-        (known.kept, known.fresh, known.saved) = (known.measured, false, Some(unix_seconds()));
+        (known.kept, known.fresh, known.saved, known.at) = (known.measured, false, Some(unix_seconds()), Some(now));
         known.identity = Some(identity.clone());
         let path = self.dir.join(identity.file());
         let file =
             File { format: FORMAT, name, identity, saved: unix_seconds(), calibrated: known.calibrated, profile };
-        Writing { path, file }
+        self.writes += 1;
+        Writing { path, file, order: self.writes }
     }
 }
 
@@ -183,6 +191,9 @@ fn read(path: &Path, identity: &Identity) -> Result<Option<File>, String> {
     }
 }
 
+/// The order of what was written last, by file.
+static LAST: Mutex<BTreeMap<PathBuf, u64>> = Mutex::new(BTreeMap::new());
+
 /// A failure to write was told.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
@@ -191,10 +202,18 @@ static TOLD: AtomicBool = AtomicBool::new(false);
 struct Writing {
     path: PathBuf,
     file: File,
+    /// One that was asked for later is newer.
+    order: u64,
 }
 
 impl Writing {
     fn write(self) {
+        // One at a time: a thread that the disk held up must not put older figures over newer ones.
+        let mut last = LAST.lock();
+        if last.get(&self.path).is_some_and(|order| *order > self.order) {
+            return;
+        }
+        last.insert(self.path.clone(), self.order);
         let write = || -> io::Result<()> {
             let folder = self.path.parent().unwrap_or(Path::new("."));
             fs::create_dir_all(folder)?;
@@ -286,10 +305,11 @@ impl Core {
 
     fn to_write(&mut self, all: bool) -> Vec<Writing> {
         let mut writings = Vec::new();
-        for site in self.profiles.due(all) {
+        let now = self.clock.now();
+        for site in self.profiles.due(all, now) {
             let (Some(identity), Some(profile)) = (self.identity(site), self.sched.profile(site)) else { continue };
             let (name, profile) = (self.catalog.name(site.variant), profile.clone());
-            writings.push(self.profiles.save(site, name, identity, profile));
+            writings.push(self.profiles.save(site, name, identity, profile, now));
         }
         writings
     }
@@ -336,7 +356,7 @@ mod tests {
     fn save(state: &Path, identity: &Identity) -> PathBuf {
         let mut profiles = Profiles::new(state);
         profiles.measured(site(0), true);
-        let writing = profiles.save(site(0), "m:q4".into(), identity.clone(), Profile::default());
+        let writing = profiles.save(site(0), "m:q4".into(), identity.clone(), Profile::default(), Time::ZERO);
         let path = writing.path.clone();
         writing.write();
         path
@@ -404,20 +424,41 @@ mod tests {
     fn it_is_written_seldom_and_after_a_calibration() {
         let dir = tempfile::tempdir().unwrap();
         let mut profiles = Profiles::new(dir.path());
-        let mut writes = 0;
-        for _ in 0..1000 {
-            profiles.measured(site(0), false);
-            for site in profiles.due(false) {
-                profiles.save(site, "m".into(), identity("abc"), Profile::default());
-                writes += 1;
+        let at = |s: u64| Time::ZERO + Duration::from_secs(s);
+        let save = |profiles: &mut Profiles, s| {
+            let due = profiles.due(false, at(s));
+            for site in &due {
+                profiles.save(*site, "m".into(), identity("abc"), Profile::default(), at(s));
             }
+            due.len()
+        };
+        let mut writes = 0;
+        for n in 0..1000 {
+            profiles.measured(site(0), false);
+            writes += save(&mut profiles, 20 * n);
         }
         assert!((5..40).contains(&writes), "{writes} writes for a thousand requests");
-        assert_eq!(profiles.due(false), []);
+        assert_eq!(save(&mut profiles, 30_000), 0);
         profiles.measured(site(0), false);
-        assert_eq!((profiles.due(false), profiles.due(true)), (vec![], vec![site(0)]));
+        assert_eq!((profiles.due(false, at(30_000)), profiles.due(true, at(30_000))), (vec![], vec![site(0)]));
         profiles.measured(site(0), true);
-        assert_eq!(profiles.due(false), [site(0)]);
+        assert_eq!(save(&mut profiles, 30_000), 1);
+        profiles.measured(site(0), true);
+        assert_eq!((save(&mut profiles, 30_009), save(&mut profiles, 30_010)), (0, 1), "not in one go");
+        assert_eq!(profiles.due(true, at(40_000)), []);
+    }
+
+    #[test]
+    fn a_write_that_comes_late_does_not_replace_a_newer_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut profiles = Profiles::new(dir.path());
+        let mut save =
+            |name: &str| profiles.save(site(0), name.into(), identity("abc"), Profile::default(), Time::ZERO);
+        let (old, new) = (save("old"), save("new"));
+        let path = new.path.clone();
+        new.write();
+        old.write();
+        assert!(fs::read_to_string(path).unwrap().contains("\"new\""));
     }
 
     #[test]
