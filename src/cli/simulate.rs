@@ -105,7 +105,7 @@ fn page(c: &Contest) -> String {
     page += &format!(
         "\n{} requests in {} on {}: {} answered, {} refused, {} tokens, {:.3} J for each, {:.1} J idle, lanes brought up \
          {} times\n",
-        s.answered.max(s.plans.values().sum()).max(s.missed),
+        s.requests,
         seconds(s.seconds),
         c.device,
         s.answered,

@@ -42,6 +42,8 @@ pub struct Summary {
     pub joules: Joules,
     /// Seconds to the end of the last request.
     pub seconds: f64,
+    /// Requests in all.
+    pub requests: u32,
     /// Requests answered in full, in time or not.
     pub answered: u32,
     /// Requests that missed their deadline or were not answered in full.
@@ -95,6 +97,7 @@ impl Summary {
             active_joules: active,
             joules: outcome.joules,
             seconds: outcome.end,
+            requests: u32::try_from(trace.asks.len()).unwrap_or(u32::MAX),
             answered: fate(Fate::Answered),
             missed: score.missed,
             late: score.late,
