@@ -489,7 +489,7 @@ fn threads_change_while_it_runs() {
     let mut n = 0;
     let answers = engine.collect(&[id], |_| {
         n += 1;
-        to.send(ToLane::Pace(Pace { threads: 1 + n % 3, duty: 1000, chunk: 512 })).unwrap();
+        to.send(ToLane::Pace(Pace { threads: 1 + n % 3, prompt_threads: 1 + n % 2, duty: 1000, chunk: 512 })).unwrap();
     });
     assert!(matches!(answers[0].finish(), Finish::Length | Finish::Stop));
 }
@@ -501,7 +501,7 @@ fn endless(prompt: &str, max_tokens: u32) -> Job {
 }
 
 fn pace(duty: u32) -> ToLane {
-    ToLane::Pace(Pace { threads: 1, duty, chunk: u32::MAX })
+    ToLane::Pace(Pace { threads: 1, prompt_threads: 1, duty, chunk: u32::MAX })
 }
 
 /// CPU time of this process, which the engine is a part of.
@@ -568,7 +568,7 @@ fn a_pause_hears_everything_and_looks_alive() {
 fn a_pace_bounds_the_pieces_of_prompts() {
     let mut engine = engine(config());
     let prompt = long_prompt(&mut engine, "Patience", 200);
-    engine.to.send(ToLane::Pace(Pace { threads: 2, duty: 1000, chunk: 8 })).unwrap();
+    engine.to.send(ToLane::Pace(Pace { threads: 2, prompt_threads: 2, duty: 1000, chunk: 8 })).unwrap();
     let answer = engine.ask(Job { tenant: Tenant(1), ..job(&prompt) });
     assert!(answer.prefill_steps.iter().all(|&n| n <= 8) && answer.prefill_steps.len() > 10);
 }
@@ -577,7 +577,7 @@ fn a_pace_bounds_the_pieces_of_prompts() {
 fn cpu_times_of_steps_sum_to_what_the_process_used() {
     let mut engine = engine(config());
     for duty in [1000, 500] {
-        engine.to.send(ToLane::Pace(Pace { threads: 2, duty, chunk: u32::MAX })).unwrap();
+        engine.to.send(ToLane::Pace(Pace { threads: 2, prompt_threads: 2, duty, chunk: u32::MAX })).unwrap();
         let prompt = long_prompt(&mut engine, "Kindness", 300);
         let before = process_cpu();
         let ids = [1, 2].map(|t| engine.start(Job { tenant: Tenant(t + duty), ..endless(&prompt, 200) }));

@@ -23,10 +23,12 @@ pub(super) fn completions(shell: Shell, out: Out) -> Result<()> {
 
 /// The programs and the sections of the manual that their pages belong to.
 pub(super) fn programs() -> Vec<(Command, &'static str)> {
-    let mut all = vec![(Cli::command(), "1")];
-    #[cfg(feature = "engine")]
-    all.push((<crate::daemon::Args as CommandFactory>::command(), "8"));
-    all
+    let programs = [
+        (Cli::command(), "1"),
+        #[cfg(feature = "engine")]
+        (<crate::daemon::Args as CommandFactory>::command(), "8"),
+    ];
+    programs.into()
 }
 
 /// Writes a page for each program and each of its subcommands, and returns the files' names.

@@ -390,8 +390,7 @@ impl Pacer {
 
     /// Notes who comes, goes, begins and ends.
     fn meet(&mut self, lanes: impl Iterator<Item = (LaneId, Site, bool, Option<(u32, u32)>)>, now: Time) {
-        let lanes: BTreeMap<LaneId, (Site, bool, Option<(u32, u32)>)> =
-            lanes.map(|(id, site, busy, best)| (id, (site, busy, best))).collect();
+        let lanes: BTreeMap<_, _> = lanes.map(|(id, site, busy, best)| (id, (site, busy, best))).collect();
         let idle = self.lanes.values().all(|lane| !lane.busy);
         let mut changed = self.lanes.iter().any(|(id, lane)| lane.busy && !lanes.contains_key(id));
         self.lanes.retain(|id, _| lanes.contains_key(id));

@@ -192,8 +192,7 @@ impl LaneSlot {
     /// as long as something runs. A step that has not ended counts.
     pub fn gpu_clock(&self, at: Time, cpu: Option<&Duration>) -> Option<Duration> {
         let Some((clock, since)) = self.clock else { return cpu.copied() };
-        let more =
-            if self.running.is_empty() { Duration::ZERO } else { at.since(since.max(self.begun)) };
+        let more = if self.running.is_empty() { Duration::ZERO } else { at.since(since.max(self.begun)) };
         Some(clock + more)
     }
 

@@ -141,7 +141,7 @@ impl Fit {
 
     /// One more measurement, whose own relative error is thought to be `blur` beyond the usual.
     pub(super) fn learn(&mut self, x: &Row, y: f64, blur: f64) -> Heard {
-        if !(is_row(x) && is_positive(y)) || !blur.is_finite() {
+        if !(is_row(x) && is_positive(y) && blur.is_finite()) {
             return Heard::Nothing;
         }
         let p = self.predict(x);
@@ -230,12 +230,12 @@ impl Fit {
     }
 
     fn walk(&mut self, x: &Row, p: f64) {
-        for i in 0..3 {
-            let share = if x[i] > 0.0 { LEAST * p / x[i] } else { 0.0 };
+        for (i, &part) in x.iter().enumerate() {
+            let share = if part > 0.0 { LEAST * p / part } else { 0.0 };
             let size = self.theta[i].max(share);
             self.cov[i][i] += (WALK * size).powi(2);
             let most = (DOUBT_MAX * size).powi(2);
-            if x[i] > 0.0 && self.cov[i][i] > most {
+            if part > 0.0 && self.cov[i][i] > most {
                 // Row and column alike, or it would be no covariance any more.
                 let shrink = (most / self.cov[i][i]).sqrt();
                 for j in 0..3 {
