@@ -25,10 +25,14 @@ const MOVE: f64 = 1.05;
 /// Of the time that is left a plan may fill this share: forecasts are not that good.
 const SLACK: f64 = 0.9;
 const SLACK_UNMEASURED: f64 = 0.7;
+/// Where no plan keeps what was asked for, plans that come this near to the nearest are as good.
+const NEAR: f64 = 1.05;
 /// A lane is explored with a request that leaves it this many times the time it is thought to need.
 const LEISURE: f64 = 3.0;
 /// A lane of which something elsewhere says that it may have changed is doubted by this share.
 const STALE: f64 = 0.35;
+/// What is known better than this needs no exploring.
+const DOUBT: f64 = 0.15;
 /// Shares below which exploring is not worth a try: its outcome would hardly matter.
 const WORTH: f64 = 0.98;
 /// An answer that is cut shorter than this is none.
@@ -193,10 +197,18 @@ impl Sched {
             Some((other, place, cells)) if *other == site && !place.up => place.cells(*cells),
             _ => 0.0,
         };
+        // A lane that costs nothing to keep could have been there all the time, with the last prompt in it.
+        let held = self.known.remains(ask.arrival).map_or(0, |(_, cells)| cells);
+        let steady = |o: &Outlook| {
+            let site = Some(o.plan.prefill).filter(|site| !o.plan.is_split() && self.known.hold(*site) <= 0.0)?;
+            Some((site, self.place(ask, site, false).behind(held) + o.decode.joules))
+        };
+        let steady: Vec<(Site, f64)> = all.iter().filter(|o| o.measured).filter_map(steady).collect();
         let of = |site: Site| {
             let uses = |o: &&Outlook| o.plan.prefill == site || o.plan.decode == site;
             let with = all.iter().filter(uses).map(|o| o.joules() - o.kept(|other| other == site));
             let without = all.iter().filter(|o| !uses(o)).map(Outlook::joules);
+            let without = without.chain(steady.iter().filter(|(other, _)| *other != site).map(|(_, joules)| *joules));
             let (with, without) = (with.fold(f64::INFINITY, f64::min), without.fold(f64::INFINITY, f64::min));
             (without - with + lost(site)).min(1e9)
         };
@@ -234,8 +246,11 @@ impl Sched {
         let known: Vec<usize> = kept.iter().copied().filter(|i| all[*i].measured).collect();
         let believed = if known.is_empty() { &kept } else { &known };
         let best = if nearest {
+            // Too late in any case: of those that are about as late, the best by the policy.
             let worst = |i: &usize| broken[*i].worst();
-            open.iter().copied().min_by(|a, b| worst(a).total_cmp(&worst(b))).unwrap_or(0)
+            let least = open.iter().map(worst).fold(f64::INFINITY, f64::min);
+            let near: Vec<usize> = open.iter().copied().filter(|i| worst(i) <= NEAR * least).collect();
+            best_of(all, &near, policy)
         } else {
             best_of(all, believed, policy)
         };
@@ -285,11 +300,18 @@ impl Sched {
         let hopeful = |o: &Outlook| {
             let stale = self.known.is_stale(o.plan.prefill) || self.known.is_stale(o.plan.decode);
             let doubt = if stale { o.doubt.max(STALE * o.served()) } else { o.doubt };
+            if doubt < DOUBT * o.served() {
+                return None;
+            }
             // Bringing it up is paid once, whatever it is worth then.
             let hope = o.served() - doubt;
             (hope < WORTH * all[best].served()).then_some(hope / all[best].served())
         };
         let affordable = |o: &Outlook| {
+            // In company nobody can tell what one request takes, and it would be alone elsewhere.
+            if o.measured && !self.known.is_quiet(o.plan.variant()) {
+                return false;
+            }
             // One request at a time finds out.
             if self.known.is_explored(o.plan.prefill) || self.known.is_explored(o.plan.decode) {
                 return false;
@@ -344,6 +366,15 @@ impl Sched {
         }
         let (from, to) = (self.place(&ask, old.prefill, false), self.place(&ask, old.decode, false));
         let o = outlook(&ask, &from, &to, &self.between(old.variant(), arrival));
+        // Where memory is short, only a lane that is there already is better than to wait for it: others would be blocked as
+        // well, and so on.
+        let lives = |site: Site| {
+            let lane = self.lanes.get(site).and_then(|entry| entry.lane.as_ref());
+            lane.is_some_and(|lane| lane.stage != Stage::Stopping)
+        };
+        if o.closed == Some(Closed::Blocked) {
+            return lives(new.choice.plan.prefill) && lives(new.choice.plan.decode);
+        }
         o.closed.is_some()
             || self.broken(&ask, &o).reason().is_some() && new.choice.reason != Reason::Nearest
             || new.score * MOVE < o.score(policy).0

@@ -48,8 +48,8 @@ pub(super) struct Request {
     pub(super) instead: Option<f64>,
     /// Threads of its prompt and of its answer, by its plan.
     pub(super) threads: (u32, u32),
-    /// How long it is thought to keep slots, and, once it runs, until when.
-    pub(super) takes: Duration,
+    /// How long its prompt and its answer are thought to keep a slot, and, once it runs, until when.
+    pub(super) takes: (Duration, Duration),
     pub(super) until: Time,
     /// When it started on its lane, and for how long that had had company by then.
     pub(super) begun: (Time, Duration),
@@ -63,6 +63,18 @@ pub(super) struct Request {
     pub(super) lane: Option<LaneId>,
     /// Cancelled while it ran: nobody wants to hear of it any more.
     pub(super) withdrawn: bool,
+}
+
+impl Request {
+    /// How long it is thought to keep the slot that it waits for.
+    pub(super) fn stays(&self) -> Duration {
+        let (prompt, answer) = self.takes;
+        match (self.plan.is_split(), self.place.carries) {
+            (_, true) => answer,
+            (true, false) => prompt,
+            (false, false) => prompt + answer,
+        }
+    }
 }
 
 /// The scheduler. See the [module](super).
@@ -259,7 +271,7 @@ impl Sched {
             planned: false,
             instead: None,
             threads: chosen.threads,
-            takes: Duration::ZERO,
+            takes: (Duration::ZERO, Duration::ZERO),
             until: Time::ZERO,
             begun: (Time::ZERO, Duration::ZERO),
             left: Vec::new(),

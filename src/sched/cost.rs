@@ -24,6 +24,8 @@ const FOR_EVER: f64 = 1e9;
 const MOVE_WATTS: f64 = 3.0;
 /// A step's margin is at least this share of an equal part of it.
 const MARGIN: f64 = 0.1;
+/// A lane that costs nothing to keep comes up once for all that follow: what one request bears of that.
+const FREE: f64 = 0.2;
 /// No wait is thought to be longer, in seconds: what cannot be known is no reason to reckon with centuries.
 const LONGEST: f64 = 1e7;
 
@@ -240,6 +242,13 @@ impl Place<'_> {
         cost.joules + (1.0 - self.stays) * self.wake_cost + self.hold
     }
 
+    /// Joules of the prompt were so many cells of it held, or as many as are.
+    pub(super) fn behind(&self, held: u32) -> f64 {
+        let more = held.saturating_sub(self.cached).min(self.prompt - 1);
+        let cost = self.profile(|profile| profile.prefill(self.threads.0, self.prompt - more, self.cached + more));
+        cost.unwrap_or_default().joules
+    }
+
     /// Joules of computing so many cells, and no more.
     pub(super) fn cells(&self, cells: u32) -> f64 {
         self.profile(|profile| profile.prefill(self.threads.0, cells, 0)).unwrap_or_default().joules
@@ -299,8 +308,11 @@ impl Sched {
         let wait = if line > 0.0 || running >= slots { (free + line / slots).min(LONGEST) } else { 0.0 };
         let beside = (bound - f64::from(u8::from(ask.bound == Some(site)))).max(0.0);
         let others = self.known.places(site.variant).filter(|other| *other != site).map(room);
-        let excess = others.map(|(slots, bound)| (bound - slots).max(0.0)).sum();
-        let for_seconds = if line > 0.0 { line } else { sum / running.max(1.0) };
+        let excess: f64 = others.map(|(slots, bound)| (bound - slots).max(0.0)).sum();
+        // Who is thought to come soon, because so many were there together of late.
+        let excess = excess.max(self.known.crowd(site.variant) - 1.0 - beside);
+        // Who is on the way here stays about as long.
+        let for_seconds = if beside > running || line > 0.0 { LONGEST } else { sum / running.max(1.0) };
         let (company, company_watts) = self.company(site);
         let closed = entry.and_then(|entry| match () {
             () if entry.quarantine(self.now).is_some() => Some(Closed::Resting),
@@ -322,7 +334,7 @@ impl Sched {
             cached,
             wait,
             wake,
-            wake_part: keep.map_or(0.0, |keep| keep.wake),
+            wake_part: keep.map_or(0.0, |keep| if hold > 0.0 { keep.wake } else { FREE * keep.wake }),
             wake_full: if up { 0.0 } else { load.joules },
             hold: keep.map_or(0.0, |keep| keep.hold),
             wake_cost: load.joules,

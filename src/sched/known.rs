@@ -37,12 +37,15 @@ const MOVE: f64 = 60e-6;
 const MOVE_BASE: f64 = 0.01;
 /// What takes longer while another lane computes, as a part, until that was measured, how far a measurement moves it, and
 /// what is needed to measure it: company in so much of the time, and a profile of so many measurements.
-const CONTENTION: f64 = 0.1;
+const CONTENTION: f64 = 0.2;
 const CONTENTION_STEP: f64 = 0.15;
 const COMPANY: f64 = 0.3;
 const SURE: u32 = 4;
 /// What of a chat's cells the next request of the same client finds again, until that was seen.
 const REUSE: f64 = 0.3;
+const REUSE_STEP: f64 = 0.5;
+/// How far one request moves what is thought of how many there are together.
+const CROWD: f64 = 0.15;
 /// How far a measured hand-over moves that.
 const APPROACH: f64 = 0.3;
 
@@ -61,6 +64,8 @@ struct Spot {
 #[derive(Debug, Default)]
 struct Traffic {
     gaps: Gaps,
+    /// Answers that were computed together, on average of late; 0: not known.
+    crowd: f64,
     there: usize,
     since: Option<Time>,
 }
@@ -238,6 +243,16 @@ impl Known {
         least.min(1e9)
     }
 
+    /// Nobody else is there who may run on this variant.
+    pub(super) fn is_quiet(&self, variant: VariantId) -> bool {
+        self.traffic.get(&variant).is_none_or(|traffic| traffic.there == 0)
+    }
+
+    /// Answers of this variant that are computed together, on average of late. At least 1.
+    pub(super) fn crowd(&self, variant: VariantId) -> f64 {
+        self.traffic.get(&variant).map_or(1.0, |traffic| traffic.crowd.max(1.0))
+    }
+
     /// It is gone.
     pub(super) fn went(&mut self, arrival: &Arrival, now: Time) {
         for candidate in &arrival.variants {
@@ -304,6 +319,11 @@ impl Known {
             if measured.ended && measured.decode.tokens > 0 {
                 self.lengths.learn(past.client, past.endpoint, measured.decode.tokens, past.bound);
             }
+        }
+        if measured.decode.tokens > 0 {
+            let batch = f64::from(measured.decode.batch).clamp(1.0, 64.0);
+            let traffic = self.traffic.entry(site.variant).or_default();
+            traffic.crowd += if traffic.crowd > 0.0 { CROWD * (batch - traffic.crowd) } else { batch };
         }
         let company = self.past.get(&id).map_or(0.0, |past| past.company);
         self.contend(site, measured, company);
@@ -378,7 +398,7 @@ impl Known {
         if reuse.cells > 0 && up(reuse.site) {
             let found = arrival.cached.iter().find(|(other, _)| *other == reuse.site).map_or(0, |(_, cells)| *cells);
             let seen = (f64::from(found) / f64::from(reuse.cells)).min(1.0);
-            reuse.share += APPROACH * (seen - reuse.share);
+            reuse.share += REUSE_STEP * (seen - reuse.share);
             // What is usual here is thought of those who are new.
             self.reused += 0.1 * (seen - REUSE - self.reused);
         }

@@ -97,8 +97,9 @@ impl Sched {
         request.site = plan.prefill;
         request.instead = instead;
         request.threads = threads;
-        request.takes = busy(&choice.forecast);
-        request.place.work = request.takes;
+        let Forecast { prefill, handover, decode, .. } = choice.forecast;
+        request.takes = (prefill + handover, decode);
+        request.place.work = request.stays();
         request.place.planned = self.news;
         self.lanes.entry(plan.prefill);
         out.push(Action::Planned { id, choice: Box::new(choice) });
@@ -226,6 +227,7 @@ impl Sched {
         self.queue.ended(request.site, &request.place);
         request.lane = None;
         request.place.carries = true;
+        request.place.work = request.stays();
         self.deadlines.extend(request.deadline.map(|deadline| (deadline, id)));
         match self.requests.get(&id).and_then(|request| self.landing(&request.arrival, plan, None)) {
             Some(to) => self.redirect(id, to),
@@ -304,11 +306,6 @@ impl Sched {
             self.news();
         }
     }
-}
-
-/// How long a request keeps slots.
-fn busy(forecast: &Forecast) -> Duration {
-    forecast.prefill + forecast.handover + forecast.decode
 }
 
 #[cfg(test)]

@@ -114,12 +114,17 @@ const DECODE: Shape = Shape { theta: [1.0, 0.3, 0.3 / 2000.0], doubt: [0.4, 1.0,
 const PROMPT: Row = [1.0, 256.0, 256.0 * 127.5];
 const ANSWER: Row = [1.0, 1.0, 256.0];
 
+/// Requests in a step from which on it is mixed.
+const MIXED_FROM: f64 = 1.2;
+
 /// A step boundary and a sensor's refresh blur what a phase took by about this, in seconds.
 const EDGE: f64 = 0.01;
 const EDGE_METERED: f64 = 0.03;
 /// Beyond the usual error, as a share: joules that were estimated, and phases that were mixed with others'.
 const ESTIMATED: f64 = 0.2;
-const MIXED: f64 = 0.1;
+const MIXED: f64 = 0.12;
+/// The time of a step is that of everything in it, so that a batch's says less.
+const MIXED_TIME: f64 = 0.25;
 /// Measurements of a curve from which on a change of it is one of the lane.
 const SETTLED: u32 = 5;
 /// Numbers of threads as good as this are equal: the faster one is taken.
@@ -292,7 +297,7 @@ impl Profile {
         if let Some((seconds, joules)) = sample(prefill) {
             let n = f64::from(prefill.tokens);
             let x = [1.0, n, n * f64::from(prefill.context)];
-            let mixed = if batch > 1.2 { MIXED } else { 0.0 };
+            let mixed = batch > MIXED_FROM;
             let point = Point { x, seconds, joules, time: seconds, mixed, metered: *metered };
             let (heard, ratio) = learn(&mut self.curves_of(*prompt_threads).prefill, &PREFILL, &PROMPT, &point);
             news = news.max(heard);
@@ -306,7 +311,7 @@ impl Profile {
                 // Its part of the step's: the others in the batch were charged alike.
                 joules: joules.map(|joules| joules / n * batch),
                 time: seconds,
-                mixed: if batch > 1.2 { MIXED } else { 0.0 },
+                mixed: batch > MIXED_FROM,
                 metered: *metered,
             };
             let (heard, ratio) = learn(&mut self.curves_of(*threads).decode, &DECODE, &ANSWER, &point);
@@ -404,15 +409,18 @@ struct Point {
     joules: Option<f64>,
     /// How long was measured.
     time: f64,
-    mixed: f64,
+    mixed: bool,
     metered: bool,
 }
 
 /// Also says by which factors it changed what is known of the usual point.
 fn learn(pair: &mut Option<Pair>, shape: &Shape, usual: &Row, point: &Point) -> (News, Cost) {
     let mut ratio = Cost { seconds: 1.0, joules: 1.0 };
-    let blur = |edge: f64, more: f64| ((edge / point.time).min(1.0).powi(2) + point.mixed.powi(2) + more * more).sqrt();
-    let energy = if point.metered { blur(EDGE_METERED, 0.0) } else { blur(EDGE_METERED, ESTIMATED) };
+    let blur = |edge: f64, mixed: f64, more: f64| {
+        let mixed = if point.mixed { mixed } else { 0.0 };
+        ((edge / point.time).min(1.0).powi(2) + mixed.powi(2) + more * more).sqrt()
+    };
+    let energy = blur(EDGE_METERED, MIXED, if point.metered { 0.0 } else { ESTIMATED });
     let Some(pair) = pair else {
         let Some(seconds) = Fit::begin(shape, &point.x, point.seconds) else { return (News::Nothing, ratio) };
         *pair = Some(Pair { seconds, joules: point.joules.and_then(|joules| Fit::begin(shape, &point.x, joules)) });
@@ -421,7 +429,7 @@ fn learn(pair: &mut Option<Pair>, shape: &Shape, usual: &Row, point: &Point) -> 
     // A curve of one or two points is still found, and not changed.
     let settled = pair.seconds.count() >= SETTLED;
     let before = pair.cost(usual);
-    let mut heard = pair.seconds.learn(&point.x, point.seconds, blur(EDGE, 0.0));
+    let mut heard = pair.seconds.learn(&point.x, point.seconds, blur(EDGE, MIXED_TIME, 0.0));
     if let Some(joules) = point.joules {
         match &mut pair.joules {
             Some(fit) => heard = heard.max(fit.learn(&point.x, joules, energy)),

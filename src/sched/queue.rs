@@ -4,7 +4,8 @@
 //! effective class (ageing lifts what has waited), then requests that carry their state from another lane, then those
 //! that lost their lane, then tenants that run nothing, then start-time fair queueing by tokens between tenants, then first come, first served.
 //!
-//! What always holds: within one (site, class, tenant, client) the oldest request stands first, so that only the
+//! What always holds: within one (site, class, tenant, client) the oldest request stands first, those that carry their
+//! state before all others, so that only the
 //! heads need to be compared: finding the next request costs one look at each tenant that waits for the site. Who
 //! waits for a budget holds up only its own line: everybody in it draws from the same purses.
 
@@ -72,6 +73,11 @@ impl Waiting {
     fn owner(&self) -> Owner {
         (self.tenant, self.client)
     }
+
+    /// Its place among those of the same owner and class.
+    fn rank(&self) -> (bool, u64) {
+        (!self.carries, self.seq)
+    }
 }
 
 /// What a tenant waits for and has been given, of one site.
@@ -80,7 +86,7 @@ struct Share {
     /// Virtual time, in tokens, at which its next request starts.
     tag: u64,
     running: u32,
-    /// By class, each in the order of `seq`.
+    /// By class, each in the order of rank.
     lines: [VecDeque<Waiting>; 3],
 }
 
@@ -147,7 +153,7 @@ impl Queue {
     fn insert(&mut self, site: Site, request: Waiting) {
         let lines = self.sites.entry(site).or_default();
         let line = &mut lines.tenants.entry(request.owner()).or_default().lines[request.class as usize];
-        line.insert(line.partition_point(|other| other.seq < request.seq), request);
+        line.insert(line.partition_point(|other| other.rank() < request.rank()), request);
         lines.waiting += 1;
         lines.work[request.class as usize] += request.work;
         self.len += 1;
@@ -268,7 +274,7 @@ impl Queue {
         let Some(lines) = self.sites.get_mut(&site) else { return };
         let Some(share) = lines.tenants.get_mut(&request.owner()) else { return };
         let line = &mut share.lines[request.class as usize];
-        let Ok(at) = line.binary_search_by_key(&request.seq, |other| other.seq) else { return };
+        let Ok(at) = line.binary_search_by_key(&request.rank(), Waiting::rank) else { return };
         let Some(out) = line.remove(at) else { return };
         let work = &mut lines.work[request.class as usize];
         *work = work.saturating_sub(out.work);

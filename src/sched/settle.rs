@@ -138,7 +138,7 @@ impl Sched {
     fn set_off(&mut self, id: RequestId, lane: LaneId, company: Duration) -> bool {
         let Some(request) = self.requests.get_mut(&id) else { return false };
         request.lane = Some(lane);
-        request.until = self.now + request.takes;
+        request.until = self.now + request.stays();
         request.begun = (self.now, company);
         if !request.place.carries {
             self.known.starts(&request.arrival, request.instead);

@@ -91,11 +91,22 @@ impl Rig {
         self.tell(Event::Budgets(Budgets { mains: power, battery: power, low_battery: power, low_percent: 0 }));
     }
 
+    /// Tells it, and that what is told to go is gone.
     fn tell(&mut self, event: Event) {
-        self.said = self.sched.handle(event, self.now);
-        for action in self.said.clone() {
-            if let Action::Load { lane, site } = action {
-                self.lanes.push((lane, site));
+        self.said.clear();
+        let mut events = vec![event];
+        while let Some(event) = events.pop() {
+            for action in self.sched.handle(event, self.now) {
+                match action {
+                    Action::Load { lane, site } => self.lanes.push((lane, site)),
+                    Action::Unload(lane) => {
+                        self.lanes.retain(|(id, _)| *id != lane);
+                        let error = Error::new(Code::Cancelled, "unloaded");
+                        events.push(Event::LaneGone { lane, retry: Vec::new(), expected: true, error });
+                    }
+                    _ => {}
+                }
+                self.said.push(action);
             }
         }
     }
@@ -105,20 +116,8 @@ impl Rig {
         while let Some(due) = self.sched.next_timeout().filter(|due| *due <= end) {
             self.now = due;
             self.tell(Event::Tick);
-            self.let_go();
         }
         self.now = end;
-    }
-
-    /// What was told to go is gone.
-    fn let_go(&mut self) {
-        for action in self.said.clone() {
-            if let Action::Unload(lane) = action {
-                self.lanes.retain(|(id, _)| *id != lane);
-                let error = Error::new(Code::Cancelled, "unloaded");
-                self.tell(Event::LaneGone { lane, retry: Vec::new(), expected: true, error });
-            }
-        }
     }
 
     fn request(&mut self, prompt: u32, answer: u32) -> Arrival {
@@ -209,7 +208,6 @@ impl Rig {
                 continue;
             }
             self.tell(Event::Finished(id));
-            self.let_go();
             self.tell(Event::Measured { id, site, measured });
             return (plan, spent);
         }
@@ -234,7 +232,7 @@ const SPLIT: Plan = Plan { prefill: GPU, decode: CPU };
 fn every_request_runs_where_it_is_cheapest() {
     let mut rig = both();
     up(&mut rig, &[CPU, GPU]);
-    assert_eq!(rig.plan(20, 200), Plan::on(CPU), "a long answer");
+    assert_eq!(rig.plan(20, 200).decode, CPU, "a long answer");
     assert_eq!(rig.plan(1_000, 200), SPLIT, "a long prompt and a long answer");
     rig.policy(Policy::MaxThroughput);
     assert_eq!(rig.plan(1_000, 200), Plan::on(GPU));
@@ -255,7 +253,7 @@ fn a_gpu_is_not_woken_for_ten_tokens() {
     let arrival = rig.request(1_000, 10);
     let choice = rig.choice(&arrival);
     assert!(choice.forecast.wake_energy > Microjoules::ZERO && choice.forecast.measured, "{choice:?}");
-    assert_eq!(choice.runner_up.map(|(plan, _)| plan), Some(Plan::on(CPU)));
+    assert!(choice.runner_up.is_some_and(|(plan, _)| plan != choice.plan));
 }
 
 #[test]
@@ -268,7 +266,7 @@ fn a_gpu_lane_is_let_go_when_it_is_not_worth_its_watts() {
         rig.wait(300.0);
     }
     rig.play(1_000, 20, truth);
-    assert!(matches!(rig.sched.lane_state(GPU), LaneState::Stopping | LaneState::Unloaded));
+    assert_eq!(rig.sched.lane_state(GPU), LaneState::Unloaded);
     for _ in 0..30 {
         rig.wait(2.0);
         rig.play(1_000, 20, truth);
@@ -289,14 +287,18 @@ fn what_breaks_a_constraint_is_left_out_and_said() {
     assert_eq!((choice.plan, choice.reason), (Plan::on(GPU), Reason::Deadline), "20 s on the CPU");
     arrival.deadline = within(&rig, 5.0);
     assert_eq!((rig.choice(&arrival).plan, rig.choice(&arrival).reason), (Plan::on(GPU), Reason::Nearest));
-    let mut arrival = rig.request(100, 200);
-    arrival.first_token = within(&rig, 1.0);
-    let choice = rig.choice(&arrival);
+    // Where its prompts are dear, the GPU is there for who is in a hurry.
+    let mut hot = Rig::new(&[(CPU, SLOW), (GPU, Truth { prompt: (0.001, 200.0), ..FAST })]);
+    up(&mut hot, &[CPU, GPU]);
+    let mut arrival = hot.request(100, 200);
+    assert_eq!(hot.choice(&arrival).plan, Plan::on(CPU));
+    arrival.first_token = within(&hot, 1.0);
+    let choice = hot.choice(&arrival);
     assert_eq!((choice.plan, choice.reason), (SPLIT, Reason::Ttft), "2 s for the prompt on the CPU");
     let mut arrival = rig.request(20, 200);
     arrival.policy = Some(Policy::MaxThroughput);
     assert_eq!(rig.choice(&arrival).plan, Plan::on(GPU));
-    arrival.max_joules = Some(Microjoules::from_f64(90.0));
+    arrival.max_joules = Some(Microjoules::from_f64(60.0));
     let choice = rig.choice(&arrival);
     assert_eq!((choice.plan.decode, choice.reason), (CPU, Reason::Joules));
 }
@@ -475,7 +477,7 @@ fn when_the_watts_are_swapped_the_choice_follows_within_twenty_requests() {
 
 #[test]
 fn a_useless_gpu_costs_no_more_than_the_share() {
-    let useless = Truth { prompt: (0.05, 20.0), answer: (0.3, 20.0), load: (10.0, 10.0), hold: 3.0 };
+    let useless = Truth { prompt: (0.01, 15.0), answer: (0.15, 8.0), load: (4.0, 8.0), hold: 2.0 };
     let truth = |site: Site| if site == GPU { useless } else { SLOW };
     let mut rig = Rig::new(&[]);
     rig.tell(Event::Site { site: GPU, usable: true });
@@ -485,7 +487,7 @@ fn a_useless_gpu_costs_no_more_than_the_share() {
         rig.wait(3.0);
     }
     let without = 150.0 * SLOW.joules(50, 60) + SLOW.load.0 * SLOW.load.1;
-    assert!(spent <= 1.06 * without, "{spent} against {without}");
+    assert!(spent <= 1.05 * without, "{spent} against {without}");
 }
 
 #[test]
