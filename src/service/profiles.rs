@@ -289,7 +289,7 @@ impl Core {
 
     /// Writes what was learnt where it is worth that.
     pub(super) fn keep_profiles(&mut self) {
-        for writing in self.due(false) {
+        for writing in self.pending(false) {
             // Waiting for a disk is not the service's business.
             let thread = std::thread::Builder::new().name("profiles".into());
             let _ = super::helpers::spawn(thread, move || writing.write());
@@ -298,12 +298,12 @@ impl Core {
 
     /// The service ends.
     pub(super) fn keep_profiles_now(&mut self) {
-        for writing in self.due(true) {
+        for writing in self.pending(true) {
             writing.write();
         }
     }
 
-    fn due(&mut self, all: bool) -> Vec<Writing> {
+    fn pending(&mut self, all: bool) -> Vec<Writing> {
         let mut writings = Vec::new();
         let now = self.clock.now();
         for site in self.profiles.due(all, now) {
