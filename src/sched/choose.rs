@@ -244,7 +244,10 @@ impl Sched {
         let nearest = kept.is_empty();
         // What was never measured is tried, but not believed.
         let known: Vec<usize> = kept.iter().copied().filter(|i| all[*i].measured).collect();
-        let believed = if known.is_empty() { &kept } else { &known };
+        // Where nothing was, the CPU is what is sure to be there.
+        let on_cpu = |i: &usize| all[*i].plan.prefill.device.is_cpu() && all[*i].plan.decode.device.is_cpu();
+        let sure: Vec<usize> = kept.iter().copied().filter(on_cpu).collect();
+        let believed = [&known, &sure].into_iter().find(|some| !some.is_empty()).unwrap_or(&kept);
         let best = if nearest {
             // Too late in any case: of those that are about as late, the best by the policy.
             let worst = |i: &usize| broken[*i].worst();
@@ -290,6 +293,10 @@ impl Sched {
 
     /// A plan to learn from, instead of the best.
     fn explored(&self, ask: &Ask, all: &[Outlook], kept: &[usize], best: usize) -> Option<usize> {
+        // Before it is known what is usual, nobody can tell what another way may cost.
+        if !all[best].measured {
+            return None;
+        }
         let usual = all[best].joules();
         let leisure = |o: &Outlook| {
             let left = |time: crate::clock::Time| time.since(self.now).as_secs_f64();

@@ -69,6 +69,8 @@ pub(super) struct Place<'a> {
     wake_part: f64,
     wake_full: f64,
     hold: f64,
+    /// Watts that keeping it takes.
+    hold_watts: f64,
     /// Joules to bring it up, were it not.
     wake_cost: f64,
     /// Answers that would be computed beside it, and for how long.
@@ -337,6 +339,7 @@ impl Sched {
             wake_part: keep.map_or(0.0, |keep| if hold > 0.0 { keep.wake } else { FREE * keep.wake }),
             wake_full: if up { 0.0 } else { load.joules },
             hold: keep.map_or(0.0, |keep| keep.hold),
+            hold_watts: hold,
             wake_cost: load.joules,
             beside,
             for_seconds,
@@ -447,6 +450,8 @@ pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, between: &Between) ->
         outlook.wait += (to.wake + to.wait - busy).max(0.0);
         outlook.wake_part[1] = to.wake_part;
         outlook.hold[1] = to.hold;
+        // While the answer is computed elsewhere the lane of the prompt is kept, or it is let go and woken for the next.
+        outlook.hold[0] += (from.hold_watts * decode.seconds).min(from.wake_cost);
         outlook.wake_full += to.wake_full;
         outlook.doubt = outlook.doubt.hypot(0.5 * outlook.handover.joules);
     }

@@ -175,19 +175,21 @@ impl Rig {
         let id = arrival.id;
         self.tell(Event::Arrived(arrival));
         let mut spent = 0.0;
+        // More than one lane may come up for it.
+        let mut begun = self.started();
         for _ in 0..10 {
             for (lane, site) in self.lanes.clone() {
                 if self.sched.lane_state(site) == LaneState::Loading {
                     let (seconds, watts) = truth(site).load;
                     self.wait(seconds);
                     self.tell(Event::LaneReady { lane, slots: 2 });
-                    let said = self.said.clone();
+                    begun.extend(self.started());
                     self.tell(Event::Woke { site, cost: Cost { seconds, joules: seconds * watts } });
-                    self.said = said;
+                    begun.extend(self.started());
                     spent += seconds * watts;
                 }
             }
-            let started = self.started().into_iter().find(|(other, ..)| *other == id);
+            let started = std::mem::take(&mut begun).into_iter().rfind(|(other, ..)| *other == id);
             let Some((_, lane, export)) = started else { continue };
             let site = self.lanes.iter().find(|(other, _)| *other == lane).expect("a lane").1;
             let plan = self.sched.plan(id).expect("it runs");
@@ -201,10 +203,10 @@ impl Rig {
             spent += (measured.prefill.energy + measured.decode.energy).as_f64();
             if export {
                 self.tell(Event::Exported { id, bytes: 1 << 20, time: Duration::from_millis(20) });
-                let said = self.said.clone();
+                begun.extend(self.started());
                 measured.ended = false;
                 self.tell(Event::Measured { id, site, measured });
-                self.said = said;
+                begun.extend(self.started());
                 continue;
             }
             self.tell(Event::Finished(id));
