@@ -223,6 +223,7 @@ impl Lane {
 impl World<'_> {
     /// Begins the next segment of a lane with requests in it.
     pub(super) fn begin(&mut self, index: usize) {
+        self.computed = self.now;
         let (stretch, more) = self.stretch(index);
         let horizon = self.horizon();
         let (spec, lane) = (&self.device.lanes[index], &mut self.lanes[index]);

@@ -18,8 +18,10 @@ const SAMPLE: f64 = 0.1;
 const TAIL: f64 = 1.2;
 /// A worker is gone so long after it was told to go.
 const STOPPING: f64 = 0.05;
-/// A decider that wants to be woken so often at one point of time will not stop.
+/// A decider that finds so much to do at one point of time will not stop.
 const TICKS: u32 = 10_000;
+/// After so many seconds in which requests wait, lanes come and go, and nothing is computed, nothing will be.
+const PATIENCE: f64 = 3600.0;
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -226,6 +228,8 @@ pub struct World<'a> {
     sampled: (f64, f64),
     sample_due: Option<f64>,
     busy_until: f64,
+    /// When a lane last began to compute, or a request arrived.
+    pub(super) computed: f64,
     /// Lanes that compute, as bits.
     computing: u64,
 }
@@ -247,6 +251,7 @@ impl<'a> World<'a> {
             sampled: (0.0, 0.0),
             sample_due: None,
             busy_until: f64::NEG_INFINITY,
+            computed: 0.0,
             computing: 0,
             device,
             trace,
@@ -269,14 +274,15 @@ impl<'a> World<'a> {
         let (mut out, mut news) = (Vec::new(), Vec::new());
         let samples = decider.samples();
         let (mut ticks, mut stuck) = (0, false);
-        while self.open > 0 {
+        'time: while self.open > 0 {
             let timeout = decider.timeout().map_or(f64::INFINITY, |at| at.max(self.now));
             let arrival = self.trace.asks.get(self.arrived).map_or(f64::INFINITY, |ask| ask.at);
             let sample = self.sample_due.unwrap_or(f64::INFINITY);
             let lane = self.lanes.iter().map(Lane::due).fold(f64::INFINITY, f64::min);
             let next = lane.min(arrival).min(timeout).min(sample);
             ticks = if next > self.now { 0 } else { ticks + 1 };
-            if next == f64::INFINITY || ticks > TICKS {
+            let idle = if arrival.is_finite() { 0.0 } else { self.now - self.computed };
+            if next == f64::INFINITY || ticks > TICKS || idle > PATIENCE + self.longest_load() {
                 stuck = true;
                 break;
             }
@@ -289,6 +295,7 @@ impl<'a> World<'a> {
             if arrival <= self.now {
                 news.push(Happened::Arrived(self.arrived));
                 self.arrived += 1;
+                self.computed = self.now;
             }
             if sample <= self.now {
                 news.push(self.sample());
@@ -300,6 +307,11 @@ impl<'a> World<'a> {
                 let mut told = 0;
                 while let Some(what) = news.get(told).copied() {
                     told += 1;
+                    ticks += 1;
+                    if ticks > TICKS {
+                        stuck = true;
+                        break 'time;
+                    }
                     decider.happened(what, &self, &mut out);
                     for action in out.drain(..) {
                         self.perform(action, &mut news);
@@ -360,6 +372,10 @@ impl<'a> World<'a> {
             self.throttled = self.temperature >= line;
         }
         self.now = to;
+    }
+
+    fn longest_load(&self) -> f64 {
+        self.device.lanes.iter().map(|spec| spec.load_seconds).fold(0.0, f64::max)
     }
 
     fn lane_due(&mut self, index: usize, news: &mut Vec<Happened>) {
