@@ -14,7 +14,6 @@
 //! requests while another does.
 
 use super::cost::{outlook, Ask, Between, Closed, Outlook, Place};
-use super::lanes::Stage;
 use super::{Arrival, Backend, Candidate, Choice, Forecast, Plan, Policy, Reason, Sched, Site, VariantId};
 use crate::error::{Code, Error};
 
@@ -89,7 +88,7 @@ impl Sched {
     pub fn alternatives(&self, arrival: &Arrival, but: Plan) -> Vec<(Plan, Forecast)> {
         let length = self.known.length(arrival);
         let policy = arrival.policy.unwrap_or(self.policy());
-        let ask = Ask { arrival, mean: length.mean, most: length.most, policy, bound: None };
+        let ask = Ask { arrival, mean: length.mean, most: length.most, policy, bound: None, first: None };
         let candidates: Vec<Candidate> =
             arrival.variants.iter().filter(|c| !c.lesser || arrival.degrade).copied().collect();
         let mut all = self.outlooks(&ask, &candidates, &[]);
@@ -109,9 +108,7 @@ impl Sched {
     /// is no other.
     pub(super) fn choose(&self, arrival: &Arrival, lost: &[Site]) -> Result<Chosen, Error> {
         let bound = self.requests.get(&arrival.id).filter(|r| r.planned).map(|request| request.plan.decode);
-        let length = self.known.length(arrival);
-        let policy = arrival.policy.unwrap_or(self.policy());
-        let ask = Ask { arrival, mean: length.mean, most: length.most, policy, bound };
+        let ask = self.ask(arrival, bound);
         let (full, lesser): (Vec<Candidate>, Vec<Candidate>) = arrival.variants.iter().partition(|c| !c.lesser);
         let mut all = self.outlooks(&ask, &full, lost);
         let breaks = |o: &Outlook| self.broken(&ask, o).reason().is_some();
@@ -236,18 +233,16 @@ impl Sched {
         let policy = ask.policy;
         let broken: Vec<Broken> = all.iter().map(|o| self.broken(ask, o)).collect();
         let open: Vec<usize> = (0..all.len()).filter(|i| all[*i].closed.is_none()).collect();
-        // Where no site takes requests, the best waits for memory.
-        let blocked = || (0..all.len()).filter(|i| all[*i].closed == Some(Closed::Blocked)).collect::<Vec<_>>();
-        let open = if open.is_empty() { blocked() } else { open };
+        // Where no site takes requests, it is refused by the best.
         let open = if open.is_empty() { (0..all.len()).collect() } else { open };
         let kept: Vec<usize> = open.iter().copied().filter(|i| broken[*i].reason().is_none()).collect();
         let nearest = kept.is_empty();
         // What was never measured is tried, but not believed.
         let known: Vec<usize> = kept.iter().copied().filter(|i| all[*i].measured).collect();
-        // Where nothing was, the CPU is what is sure to be there.
-        let on_cpu = |i: &usize| all[*i].plan.prefill.device.is_cpu() && all[*i].plan.decode.device.is_cpu();
-        let sure: Vec<usize> = kept.iter().copied().filter(on_cpu).collect();
-        let believed = [&known, &sure].into_iter().find(|some| !some.is_empty()).unwrap_or(&kept);
+        let cpu = |i: &usize| all[*i].plan.prefill.device.is_cpu() && all[*i].plan.decode.device.is_cpu();
+        // Nor is a GPU, where nothing at all was measured.
+        let plain: Vec<usize> = kept.iter().copied().filter(cpu).collect();
+        let believed = [&known, &plain, &kept].into_iter().find(|those| !those.is_empty()).unwrap_or(&kept);
         let best = if nearest {
             // Too late in any case: of those that are about as late, the best by the policy.
             let worst = |i: &usize| broken[*i].worst();
@@ -293,11 +288,11 @@ impl Sched {
 
     /// A plan to learn from, instead of the best.
     fn explored(&self, ask: &Ask, all: &[Outlook], kept: &[usize], best: usize) -> Option<usize> {
-        // Before it is known what is usual, nobody can tell what another way may cost.
+        let usual = all[best].joules();
         if !all[best].measured {
+            // What is not known cannot be compared with anything.
             return None;
         }
-        let usual = all[best].joules();
         let leisure = |o: &Outlook| {
             let left = |time: crate::clock::Time| time.since(self.now).as_secs_f64();
             let Arrival { deadline, first_token, .. } = ask.arrival;
@@ -364,50 +359,44 @@ impl Sched {
         if new.choice.plan == old {
             return false;
         }
-        let length = self.known.length(arrival);
-        let policy = arrival.policy.unwrap_or(self.policy());
-        let ask = Ask { arrival, mean: length.mean, most: length.most, policy, bound: Some(old.decode) };
+        let ask = self.ask(arrival, Some(old.decode));
         let usable = |site: Site| self.known.is_usable(site);
         if !(usable(old.prefill) && usable(old.decode)) {
             return true;
         }
         let (from, to) = (self.place(&ask, old.prefill, false), self.place(&ask, old.decode, false));
         let o = outlook(&ask, &from, &to, &self.between(old.variant(), arrival));
-        // Where memory is short, only a lane that is there already is better than to wait for it: others would be blocked as
-        // well, and so on.
-        let lives = |site: Site| {
-            let lane = self.lanes.get(site).and_then(|entry| entry.lane.as_ref());
-            lane.is_some_and(|lane| lane.stage != Stage::Stopping)
-        };
-        if o.closed == Some(Closed::Blocked) {
-            return lives(new.choice.plan.prefill) && lives(new.choice.plan.decode);
-        }
         o.closed.is_some()
             || self.broken(&ask, &o).reason().is_some() && new.choice.reason != Reason::Nearest
-            || new.score * MOVE < o.score(policy).0
+            || new.score * MOVE < o.score(ask.policy).0
     }
 
-    /// Where a sequence goes on whose state was taken out: where it was to, or to whatever takes it, but not here.
+    /// Where a sequence goes on whose state was taken out: where it was to, or, where that is no longer possible or much
+    /// dearer, to another lane of its variant, but not here.
     pub(super) fn landing(&self, arrival: &Arrival, plan: Plan, except: Option<Site>) -> Option<Site> {
-        let takes = |site: Site| {
-            let entry = self.lanes.get(site);
-            let ready = entry.and_then(|entry| entry.lane.as_ref()).is_some_and(|lane| match lane.stage {
-                Stage::Ready { .. } => lane.drain.is_none(),
-                Stage::Loading => true,
-                Stage::Stopping => false,
-            });
-            let resting = entry.is_some_and(|entry| entry.quarantine(self.now).is_some());
-            let starved = entry.is_some_and(|entry| entry.starved());
-            let allowed = arrival.backend.is_none_or(|backend| backend.allows(site.device));
-            let fit = self.known.is_usable(site) && allowed && !resting && Some(site) != except;
-            fit.then_some((!ready, starved))
+        let ask = self.ask(arrival, Some(plan.decode));
+        let fits = |site: &Site| {
+            let resting = self.lanes.get(*site).is_some_and(|entry| entry.quarantine(self.now).is_some());
+            arrival.backend.is_none_or(|backend| backend.allows(site.device)) && !resting && Some(*site) != except
         };
-        if takes(plan.decode).is_some_and(|(_, starved)| !starved) {
+        let tight = self.lanes.get(plan.decode).is_some_and(|entry| entry.tight && entry.lane.is_none());
+        if self.known.is_usable(plan.decode) && fits(&plan.decode) && !tight {
             return Some(plan.decode);
         }
-        let others = [plan.prefill].into_iter().chain(self.known.places(plan.variant()));
-        let others = others.chain([plan.decode]).filter_map(|site| Some((takes(site)?, site)));
-        others.min_by_key(|(rank, _)| *rank).map(|(_, site)| site)
+        let score = |site: Site| {
+            let (late, score) = self.place(&ask, site, false).goes_on(&ask, self.now);
+            (late, if site == plan.decode { score } else { score * MOVE })
+        };
+        let all = self.known.places(plan.variant()).filter(fits).map(|site| (score(site), site));
+        all.min_by(|((a, x), _), ((b, y), _)| a.cmp(b).then(x.total_cmp(y))).map(|(_, site)| site)
+    }
+
+    fn ask<'a>(&self, arrival: &'a Arrival, bound: Option<Site>) -> Ask<'a> {
+        let length = self.known.length(arrival);
+        let policy = arrival.policy.unwrap_or(self.policy());
+        let waits = self.requests.get(&arrival.id).filter(|request| request.planned && request.lane.is_none());
+        let first = waits.map(|request| request.site);
+        Ask { arrival, mean: length.mean, most: length.most, policy, bound, first }
     }
 
     /// Why a request cannot run anywhere.

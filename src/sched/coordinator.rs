@@ -44,6 +44,8 @@ pub(super) struct Request {
     pub(super) plan: Plan,
     /// It has a plan.
     pub(super) planned: bool,
+    /// How often it got a better one while it waited.
+    pub(super) moves: u8,
     /// It runs by that to explore; by the best plan it would take so many joules.
     pub(super) instead: Option<f64>,
     /// Threads of its prompt and of its answer, by its plan.
@@ -269,6 +271,7 @@ impl Sched {
             arrival,
             plan,
             planned: false,
+            moves: 0,
             instead: None,
             threads: chosen.threads,
             takes: (Duration::ZERO, Duration::ZERO),

@@ -14,6 +14,7 @@ use super::lanes::{Lane, Stage};
 use super::pace::PowerState;
 use super::profile::{Cost, Profile};
 use super::{Arrival, Class, Forecast, Plan, Policy, Sched, Site};
+use crate::clock::Time;
 use crate::units::{Microjoules, Microwatts};
 
 /// Slots of a lane that is not up yet.
@@ -39,6 +40,8 @@ pub(super) struct Ask<'a> {
     pub(super) policy: Policy,
     /// It is there already: its answer is thought to be computed here.
     pub(super) bound: Option<Site>,
+    /// It stands first in the line here.
+    pub(super) first: Option<Site>,
 }
 
 /// Why a site takes no request now.
@@ -46,8 +49,6 @@ pub(super) struct Ask<'a> {
 pub(super) enum Closed {
     /// It failed too often.
     Resting,
-    /// Others hold the memory.
-    Blocked,
 }
 
 /// A site as it is for one request.
@@ -238,6 +239,20 @@ impl Place<'_> {
         Cost { seconds: cost.seconds + more, joules }
     }
 
+    /// What it takes to compute the answer here of a request whose prompt was computed elsewhere: whether it would be too
+    /// late, and its score by the policy.
+    pub(super) fn goes_on(&self, ask: &Ask, now: Time) -> (bool, f64) {
+        let (answer, _) = self.answer(ask.mean, f64::from(ask.arrival.prompt));
+        let (joules, seconds) = (answer.joules + self.wake_part + self.hold, self.wait + self.wake + answer.seconds);
+        let late = ask.arrival.deadline.is_some_and(|deadline| deadline.since(now).as_secs_f64() < seconds);
+        let score = match ask.policy {
+            Policy::MinEnergy => joules,
+            Policy::Balanced => joules * seconds,
+            Policy::MaxThroughput => seconds,
+        };
+        (late, score)
+    }
+
     /// Joules of computing so many cells anew for a later request, for whom the lane may have to be brought up.
     pub(super) fn anew(&self, cells: u32) -> f64 {
         let cost = self.profile(|profile| profile.prefill(self.threads.0, cells, 0)).unwrap_or_default();
@@ -281,7 +296,7 @@ impl Sched {
         let entry = self.lanes.get(site);
         let lane = entry.and_then(|entry| entry.lane.as_ref());
         let load = self.known.load(site);
-        let since = |time: crate::clock::Time| self.now.since(time).as_secs_f64();
+        let since = |time: Time| self.now.since(time).as_secs_f64();
         let after = entry.map_or(0.0, |entry| entry.not_before.since(self.now).as_secs_f64());
         let draining = lane.is_some_and(|lane| lane.drain.is_some_and(|drain| drain.asked));
         let (wake, up) = match lane.map(|lane| lane.stage) {
@@ -305,9 +320,15 @@ impl Sched {
         };
         let ends = lane.into_iter().flat_map(|lane| lane.running.iter().map(left));
         let (first, sum) = ends.fold((LONGEST, 0.0), |(first, sum), left| (left.min(first), sum + left));
-        let line = self.queue.work(site, arrival.class).as_secs_f64();
+        let line = match ask.first == Some(site) {
+            true => 0.0,
+            false => self.queue.work(site, arrival.class).as_secs_f64(),
+        };
         let free = if running >= slots { first } else { 0.0 };
+        // Others hold the memory, and are not thought to go before they have done their work.
+        let memory = entry.is_some_and(|entry| entry.tight && entry.lane.is_none()) && !self.room_comes();
         let wait = if line > 0.0 || running >= slots { (free + line / slots).min(LONGEST) } else { 0.0 };
+        let wait = if memory { wait + self.company(site).0 } else { wait };
         let beside = (bound - f64::from(u8::from(ask.bound == Some(site)))).max(0.0);
         let others = self.known.places(site.variant).filter(|other| *other != site).map(room);
         let excess: f64 = others.map(|(slots, bound)| (bound - slots).max(0.0)).sum();
@@ -316,11 +337,7 @@ impl Sched {
         // Who is on the way here stays about as long.
         let for_seconds = if beside > running || line > 0.0 { LONGEST } else { sum / running.max(1.0) };
         let (company, company_watts) = self.company(site);
-        let closed = entry.and_then(|entry| match () {
-            () if entry.quarantine(self.now).is_some() => Some(Closed::Resting),
-            () if entry.starved() && !self.room_comes() => Some(Closed::Blocked),
-            () => None,
-        });
+        let closed = entry.filter(|entry| entry.quarantine(self.now).is_some()).map(|_| Closed::Resting);
         let cached = arrival.cached.iter().find(|(other, _)| *other == site).map_or(0, |(_, cells)| *cells);
         let cached = cached.min(arrival.prompt.saturating_sub(1));
         let prompt = arrival.prompt.saturating_sub(cached).max(1);

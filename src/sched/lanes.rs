@@ -77,6 +77,8 @@ pub(super) struct Entry {
     /// Somebody wants it loaded, request or not: since when, and in which order.
     pub(super) wanted: Option<(Time, u64)>,
     pub(super) blocked: Option<Blocked>,
+    /// The last lane did not come up because others held the memory, and none has gone since.
+    pub(super) tight: bool,
     /// Faults in a row, with no finished request between.
     faults: u32,
     last_fault: Option<String>,
@@ -230,7 +232,10 @@ impl Lanes {
     /// The lane is gone, or will not come: what it held is free.
     pub(super) fn remove(&mut self, lane: LaneId) -> Option<(Site, Lane)> {
         let site = self.owners.remove(&lane)?;
-        self.entries.values_mut().filter_map(|entry| entry.blocked.as_mut()).for_each(|blocked| blocked.again = true);
+        for entry in self.entries.values_mut() {
+            entry.tight = false;
+            entry.blocked.iter_mut().for_each(|blocked| blocked.again = true);
+        }
         Some((site, self.entries.get_mut(&site)?.lane.take()?))
     }
 
@@ -241,5 +246,6 @@ impl Lanes {
         entry.lane = None;
         let since = entry.blocked.as_ref().map_or(now, |blocked| blocked.since);
         entry.blocked = Some(Blocked { since, error, again: false });
+        entry.tight = true;
     }
 }

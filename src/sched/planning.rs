@@ -19,6 +19,9 @@ use crate::lane::RequestId;
 
 /// Requests that are looked at again for one event: the rest have their turn with the next.
 const LOOKS: usize = 4;
+/// A request that waits moves no more often than this for a better plan: forecasts that change with every event must not
+/// send it about for ever.
+const MOVES: u8 = 6;
 
 /// Plans.
 impl Sched {
@@ -137,8 +140,9 @@ impl Sched {
             }
             return;
         }
-        let closed = self.lanes.get(site).is_some_and(|entry| entry.starved()) && !self.room_comes();
-        if request.instead.is_some() && !closed {
+        let closed =
+            self.lanes.get(site).is_some_and(|entry| entry.tight && entry.lane.is_none()) && !self.room_comes();
+        if (request.instead.is_some() && !closed) || request.moves >= MOVES {
             return;
         }
         let Ok(chosen) = self.choose(&request.arrival, &request.left) else { return };
@@ -155,11 +159,15 @@ impl Sched {
     fn reassign(&mut self, id: RequestId, chosen: Chosen, out: &mut Vec<Action>) {
         let Some(request) = self.requests.get(&id) else { return };
         self.queue.remove(request.site, &request.place);
+        let request = &self.requests[&id];
         if request.instead.is_some() {
             self.known.in_use(request.plan.prefill);
             self.known.in_use(request.plan.decode);
         }
         self.assign(id, chosen, out);
+        if let Some(request) = self.requests.get_mut(&id) {
+            request.moves += 1;
+        }
         self.stand(id);
     }
 

@@ -28,11 +28,16 @@ impl Sched {
         self.turn_away(out);
         self.replan(out);
         self.forget_needless_blocks();
-        self.start(out);
-        // Others may have come to the head of their lines.
-        self.turn_away(out);
-        self.let_go(out);
-        self.bring_up(out);
+        loop {
+            self.start(out);
+            // Others may have come to the head of their lines.
+            self.turn_away(out);
+            self.let_go(out);
+            // Who moves is taken, or has its lane brought up, in the next round. It never moves back.
+            if !self.bring_up(out) {
+                break;
+            }
+        }
         // Who starts must know how far it may go, and who gives way must hear of it first.
         let mut allowed = Vec::new();
         self.book.divide(&mut allowed);
@@ -170,8 +175,8 @@ impl Sched {
         self.closing || drained || (unused && lane.is_idle() && !self.is_awaited(site))
     }
 
-    /// Brings lanes up, for the most urgent sites first.
-    fn bring_up(&mut self, out: &mut Vec<Action>) {
+    /// Brings lanes up, for the most urgent sites first. Says whether requests moved because one cannot come up.
+    fn bring_up(&mut self, out: &mut Vec<Action>) -> bool {
         let lacking =
             self.lanes.entries.iter().filter(|(_, entry)| entry.lane.is_none() && entry.not_before <= self.now);
         let mut lacking: Vec<_> = lacking.filter_map(|(site, _)| Some((self.urgency(*site)?, *site))).collect();
@@ -181,7 +186,9 @@ impl Sched {
             let blocked = self.lanes.get(site).and_then(|entry| entry.blocked.as_ref());
             let (since, again) = blocked.map_or((self.now, true), |blocked| (blocked.since, blocked.again));
             if !again {
-                self.make_room(site, out);
+                if self.make_room(site, out) {
+                    return true;
+                }
             } else if !kept {
                 let lane = self.lanes.load(site, self.now);
                 out.push(Action::Load { lane, site });
@@ -189,6 +196,7 @@ impl Sched {
             let still_blocked = self.lanes.get(site).is_some_and(|entry| entry.blocked.is_some());
             kept |= still_blocked && since + self.limits.ageing <= self.now;
         }
+        false
     }
 
     /// Memory comes free without anybody having to wait for a busy lane.
@@ -198,10 +206,11 @@ impl Sched {
         self.lanes.iter().any(|(site, lane)| goes(site, lane))
     }
 
-    /// One step towards memory for a blocked site, unless one is being made.
-    fn make_room(&mut self, site: Site, out: &mut Vec<Action>) {
+    /// One step towards memory for a blocked site, unless one is being made. Says whether there is none to be made and who
+    /// waited has left.
+    fn make_room(&mut self, site: Site, out: &mut Vec<Action>) -> bool {
         if self.lanes.iter().any(|(_, lane)| lane.stage == Stage::Stopping) {
-            return;
+            return false;
         }
         let idle = self.lanes.iter().filter(|(other, lane)| lane.is_idle() && !self.is_awaited(*other));
         if let Some((other, _)) = idle.min_by_key(|(_, lane)| (lane.used, lane.id)) {
@@ -210,8 +219,13 @@ impl Sched {
             let blocked = self.lanes.entry(site).blocked.take();
             self.lanes.entry(site).wanted = None;
             if let Some(blocked) = blocked {
+                if !site.device.is_cpu() {
+                    // Not even alone: others need not give way for it again and again.
+                    self.lanes.entry(site).fault(site, &blocked.error, self.now, &self.limits);
+                }
                 self.leave(site, &blocked.error, out);
             }
+            return true;
         } else if self.lanes.iter().all(|(_, lane)| lane.drain.is_none()) {
             // The lane with the least urgent work, then the one that will be idle soonest.
             let ready = self.lanes.iter().filter(|(_, lane)| matches!(lane.stage, Stage::Ready { .. }));
@@ -225,6 +239,7 @@ impl Sched {
                 lane.drain = Some(Drain { before, asked: false });
             }
         }
+        false
     }
 
     fn stop(&mut self, site: Site, out: &mut Vec<Action>) {

@@ -72,12 +72,21 @@ struct Rig {
     next: u64,
     lanes: Vec<(LaneId, Site)>,
     said: Vec<Action>,
+    /// All that were said.
+    starts: Vec<(RequestId, LaneId, bool)>,
 }
 
 impl Rig {
     fn new(known: &[(Site, Truth)]) -> Rig {
         let limits = Limits { idle_unload: None, ..Limits::default() };
-        let mut rig = Rig { sched: Sched::new(limits), now: Time::ZERO, next: 0, lanes: Vec::new(), said: Vec::new() };
+        let mut rig = Rig {
+            sched: Sched::new(limits),
+            now: Time::ZERO,
+            next: 0,
+            lanes: Vec::new(),
+            said: Vec::new(),
+            starts: Vec::new(),
+        };
         rig.policy(Policy::MinEnergy);
         for (site, truth) in known {
             rig.tell(Event::Site { site: *site, usable: true });
@@ -99,6 +108,7 @@ impl Rig {
             for action in self.sched.handle(event, self.now) {
                 match action {
                     Action::Load { lane, site } => self.lanes.push((lane, site)),
+                    Action::Start { id, lane, export } => self.starts.push((id, lane, export)),
                     Action::Unload(lane) => {
                         self.lanes.retain(|(id, _)| *id != lane);
                         let error = Error::new(Code::Cancelled, "unloaded");
@@ -175,22 +185,18 @@ impl Rig {
         let id = arrival.id;
         self.tell(Event::Arrived(arrival));
         let mut spent = 0.0;
-        // More than one lane may come up for it.
-        let mut begun = self.started();
         for _ in 0..10 {
             for (lane, site) in self.lanes.clone() {
                 if self.sched.lane_state(site) == LaneState::Loading {
                     let (seconds, watts) = truth(site).load;
                     self.wait(seconds);
                     self.tell(Event::LaneReady { lane, slots: 2 });
-                    begun.extend(self.started());
                     self.tell(Event::Woke { site, cost: Cost { seconds, joules: seconds * watts } });
-                    begun.extend(self.started());
                     spent += seconds * watts;
                 }
             }
-            let started = std::mem::take(&mut begun).into_iter().rfind(|(other, ..)| *other == id);
-            let Some((_, lane, export)) = started else { continue };
+            let Some(at) = self.starts.iter().position(|(other, ..)| *other == id) else { continue };
+            let (_, lane, export) = self.starts.remove(at);
             let site = self.lanes.iter().find(|(other, _)| *other == lane).expect("a lane").1;
             let plan = self.sched.plan(id).expect("it runs");
             let mut measured = truth(site).measured(prompt, answer);
@@ -203,10 +209,8 @@ impl Rig {
             spent += (measured.prefill.energy + measured.decode.energy).as_f64();
             if export {
                 self.tell(Event::Exported { id, bytes: 1 << 20, time: Duration::from_millis(20) });
-                begun.extend(self.started());
                 measured.ended = false;
                 self.tell(Event::Measured { id, site, measured });
-                begun.extend(self.started());
                 continue;
             }
             self.tell(Event::Finished(id));
@@ -467,13 +471,13 @@ fn when_the_watts_are_swapped_the_choice_follows_within_twenty_requests() {
         rig.play(40, 100, before);
         rig.wait(1.0);
     }
-    assert_eq!(rig.play(40, 100, before).0, Plan::on(CPU));
+    assert_eq!(rig.play(40, 100, before).0.decode, CPU);
     let first = (0..20).position(|_| {
         rig.wait(1.0);
-        rig.play(40, 100, swapped).0 == Plan::on(GPU)
+        rig.play(40, 100, swapped).0.decode == GPU
     });
     assert!(first.is_some(), "it never changed its mind");
-    let later = (0..10).filter(|_| rig.play(40, 100, swapped).0 == Plan::on(GPU)).count();
+    let later = (0..10).filter(|_| rig.play(40, 100, swapped).0.decode == GPU).count();
     assert!(later >= 9, "{later}");
 }
 

@@ -36,6 +36,8 @@ const GROSS: f64 = 6.0;
 const GROSS_STREAK: u8 = 2;
 /// How far θ is doubted after a change, as a share.
 const CHANGED: f64 = 0.25;
+/// No prediction is less: its square must be a number.
+const LITTLE: f64 = 1e-15;
 /// A factor by which a measurement may be off at most; beyond it says no more.
 const FACTOR: f64 = 100.0;
 
@@ -121,7 +123,7 @@ impl Fit {
     }
 
     pub(super) fn predict(&self, x: &Row) -> f64 {
-        dot(&self.theta, x).max(f64::MIN_POSITIVE)
+        dot(&self.theta, x).max(LITTLE)
     }
 
     /// Standard deviation of the prediction itself, as a share of it. A single measurement's is more.
@@ -145,17 +147,20 @@ impl Fit {
             return Heard::Nothing;
         }
         let p = self.predict(x);
-        let y = y.clamp(p / FACTOR, p * FACTOR);
+        let y = y.max(p / FACTOR).min(p * FACTOR);
         self.walk(x, p);
         let own = self.noise + blur * blur;
         let spread = quadratic(&self.cov, x) / (p * p) + own;
         let sd = spread.sqrt();
+        if !sd.is_finite() {
+            return Heard::Nothing;
+        }
         let (ratio, log) = (y / p - 1.0, (y / p).ln());
         let heard = self.hear(log, sd);
         if heard == Heard::Change {
             return self.change(x, y);
         }
-        let missed = ratio.clamp(-CLIP * sd, CLIP * sd);
+        let missed = ratio.max(-CLIP * sd).min(CLIP * sd);
         if heard == Heard::Expected {
             let seen = (ratio * ratio - (spread - own)).clamp(NOISE_MIN.powi(2), NOISE_MAX.powi(2));
             let seen = (seen - blur * blur).max(NOISE_MIN.powi(2));
@@ -201,7 +206,7 @@ impl Fit {
         let p = self.predict(x);
         let spread = quadratic(&self.cov, x) / (p * p) + self.noise;
         let limit = CLIP * spread.sqrt();
-        self.update(x, p, (y / p - 1.0).clamp(-limit, limit), spread);
+        self.update(x, p, (y / p - 1.0).max(-limit).min(limit), spread);
         self.count = self.count.saturating_add(1);
         Heard::Change
     }
