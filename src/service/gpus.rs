@@ -131,7 +131,7 @@ impl Core {
             // Fails only after the service has ended.
             let _ = tx.send(Msg::Gpus(find(&modules)));
         };
-        match std::thread::Builder::new().name("gpus".into()).spawn(look) {
+        match super::helpers::spawn(std::thread::Builder::new().name("gpus".into()), look) {
             Ok(_) => (self.gpus.looking, self.gpus.asked) = (true, Some(drivers)),
             Err(e) => self.gpus.gpus = Some(Gpus::none(format!("no thread to look for one: {e}"))),
         }
