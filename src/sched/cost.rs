@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::lanes::{Lane, Stage};
 use super::pace::PowerState;
-use super::profile::{Cost, Profile};
+use super::profile::{within, Cost, Profile};
 use super::{Arrival, Class, Forecast, Plan, Policy, Sched, Site};
 use crate::clock::Time;
 use crate::units::{Microjoules, Microwatts};
@@ -154,7 +154,7 @@ impl Outlook {
     }
 
     pub(super) fn forecast(&self) -> Forecast {
-        let time = |seconds: f64| Duration::from_secs_f64(seconds.clamp(0.0, LONGEST));
+        let time = |seconds: f64| Duration::from_secs_f64(within(seconds, 0.0, LONGEST));
         let energy = Microjoules::from_f64;
         Forecast {
             wait: time(self.wait),
@@ -185,7 +185,7 @@ impl Place<'_> {
     /// How much longer something takes that draws this.
     fn slower(&self, cost: Cost) -> f64 {
         let watts = cost.joules / cost.seconds.max(1e-9);
-        (watts / self.leaves).clamp(1.0, 50.0).max(1.0 / self.duty)
+        within(watts / self.leaves, 1.0, 50.0).max(1.0 / self.duty)
     }
 
     fn prompt(&self) -> Cost {

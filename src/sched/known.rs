@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::hold::{Gaps, Keep, Price, Savings};
 use super::length::{Length, Lengths};
-use super::profile::{Cost, Measured, News, PhaseMeasured, Profile};
+use super::profile::{within, Cost, Measured, News, PhaseMeasured, Profile};
 use super::{Arrival, ClientId, DeviceId, Endpoint, Site, VariantId};
 use crate::clock::Time;
 use crate::lane::RequestId;
@@ -321,7 +321,7 @@ impl Known {
             }
         }
         if measured.decode.tokens > 0 {
-            let batch = f64::from(measured.decode.batch).clamp(1.0, 64.0);
+            let batch = within(f64::from(measured.decode.batch), 1.0, 64.0);
             let traffic = self.traffic.entry(site.variant).or_default();
             traffic.crowd += if traffic.crowd > 0.0 { CROWD * (batch - traffic.crowd) } else { batch };
         }
@@ -345,7 +345,7 @@ impl Known {
     /// A request leaves its lane, where another one computed beside it in this share of its time.
     pub(super) fn left(&mut self, id: RequestId, company: f64) {
         if let Some(past) = self.past.get_mut(&id) {
-            past.company = company.clamp(0.0, 1.0);
+            past.company = within(company, 0.0, 1.0);
         }
     }
 
@@ -364,7 +364,7 @@ impl Known {
         let step = profile.and_then(|p| p.step(*threads, f64::from(decode.batch), f64::from(decode.context)));
         let Some(step) = step.filter(|step| step.seconds > 0.0) else { return };
         let ratio = decode.time.as_secs_f64() / f64::from(decode.tokens) / step.seconds;
-        let seen = ((ratio - 1.0) / company).clamp(0.0, 2.0);
+        let seen = within((ratio - 1.0) / company, 0.0, 2.0);
         let old = self.contention();
         self.contention = Some(old + CONTENTION_STEP * (seen - old));
     }

@@ -566,19 +566,11 @@ impl World {
     }
 
     fn tell(&mut self, event: Event) {
-        if std::env::var_os("TRACE").is_some() {
-            eprintln!("{:?} {:?}", self.now, event);
-        }
         let actions = self.sched.handle(event, self.now);
         self.check(actions);
     }
 
     fn check(&mut self, actions: Vec<Action>) {
-        if std::env::var_os("TRACE").is_some() {
-            for a in &actions {
-                eprintln!("   -> {a:?}");
-            }
-        }
         for action in &actions {
             match action {
                 Action::Load { lane, site } => {

@@ -12,6 +12,7 @@ use std::time::Duration;
 use super::choose::Chosen;
 use super::coordinator::Sched;
 use super::lanes::{Lane, Stage};
+use super::profile::within;
 use super::queue::Waiting;
 use super::{Action, Arrival, Forecast, Measured, Plan, Policy, Profile, Site};
 use crate::error::{Code, Error};
@@ -74,7 +75,7 @@ impl Sched {
         } else {
             let best = self.known.keep(site, limit).idle;
             let patient = if self.policy() == Policy::Balanced { self.known.load(site).joules / hold } else { 0.0 };
-            Some(Duration::from_secs_f64(best.max(patient).clamp(0.0, 1e9)))
+            Some(Duration::from_secs_f64(within(best.max(patient), 0.0, 1e9)))
         };
         self.lanes.entry(site).keep = keep;
     }

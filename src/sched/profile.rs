@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Policy;
 use crate::units::Microjoules;
+pub(super) use fit::within;
 use fit::{Fit, Heard, Row, Shape};
 
 /// Numbers of threads that are kept apart. Beyond, the one that was measured least lately goes.
@@ -293,7 +294,7 @@ impl Profile {
         let Measured { threads, prompt_threads, prefill, decode, metered, .. } = measured;
         let prompt_threads = if *prompt_threads == 0 { threads } else { prompt_threads };
         let mut news = News::Nothing;
-        let batch = f64::from(prefill.batch).clamp(1.0, 1e3);
+        let batch = within(f64::from(prefill.batch), 1.0, 1e3);
         if let Some((seconds, joules)) = sample(prefill) {
             let n = f64::from(prefill.tokens);
             let x = [1.0, n, n * f64::from(prefill.context)];
@@ -304,7 +305,7 @@ impl Profile {
             self.follow(*prompt_threads, ratio, |curves| curves.prefill.as_mut());
         }
         if let Some((seconds, joules)) = sample(decode) {
-            let (n, batch) = (f64::from(decode.tokens), f64::from(decode.batch).clamp(1.0, 1e3));
+            let (n, batch) = (f64::from(decode.tokens), within(f64::from(decode.batch), 1.0, 1e3));
             let point = Point {
                 x: step_row(batch, f64::from(decode.context)),
                 seconds: seconds / n,
@@ -462,7 +463,7 @@ fn prefill_row(tokens: u32, cached: u32) -> Row {
 }
 
 fn step_row(batch: f64, context: f64) -> Row {
-    let (batch, context) = (batch.clamp(0.0, 1e3), context.clamp(0.0, 1e7));
+    let (batch, context) = (within(batch, 0.0, 1e3), within(context, 0.0, 1e7));
     [1.0, batch, batch * context]
 }
 

@@ -147,7 +147,7 @@ impl Fit {
             return Heard::Nothing;
         }
         let p = self.predict(x);
-        let y = y.max(p / FACTOR).min(p * FACTOR);
+        let y = within(y, p / FACTOR, p * FACTOR);
         self.walk(x, p);
         let own = self.noise + blur * blur;
         let spread = quadratic(&self.cov, x) / (p * p) + own;
@@ -160,7 +160,7 @@ impl Fit {
         if heard == Heard::Change {
             return self.change(x, y);
         }
-        let missed = ratio.max(-CLIP * sd).min(CLIP * sd);
+        let missed = within(ratio, -CLIP * sd, CLIP * sd);
         if heard == Heard::Expected {
             let seen = (ratio * ratio - (spread - own)).clamp(NOISE_MIN.powi(2), NOISE_MAX.powi(2));
             let seen = (seen - blur * blur).max(NOISE_MIN.powi(2));
@@ -206,7 +206,7 @@ impl Fit {
         let p = self.predict(x);
         let spread = quadratic(&self.cov, x) / (p * p) + self.noise;
         let limit = CLIP * spread.sqrt();
-        self.update(x, p, (y / p - 1.0).max(-limit).min(limit), spread);
+        self.update(x, p, within(y / p - 1.0, -limit, limit), spread);
         self.count = self.count.saturating_add(1);
         Heard::Change
     }
@@ -274,6 +274,19 @@ fn dot(a: &Row, b: &Row) -> f64 {
 /// xᵀ·m·x, never negative.
 fn quadratic(m: &[Row; 3], x: &Row) -> f64 {
     dot(&m.map(|row| dot(&row, x)), x).max(0.0)
+}
+
+/// `v`, or the nearer bound; what is no number becomes the lower one. Never panics, whatever the bounds are.
+pub(in crate::sched) fn within(v: f64, low: f64, high: f64) -> f64 {
+    if v >= low {
+        if v <= high {
+            v
+        } else {
+            high
+        }
+    } else {
+        low
+    }
 }
 
 fn is_positive(v: f64) -> bool {
