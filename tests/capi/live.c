@@ -341,6 +341,18 @@ static void on_log(void *user, int32_t level, const char *text) {
 
 static void *nothing(void *unused) { return unused; }
 
+/* In direct mode the service writes what it has learnt now and then, from threads of its own: a file that is open for
+   a moment is no leak, and there is no event to wait for. */
+static int descriptors_at_rest(void) {
+    int least = entries("/proc/self/fd");
+    for (int i = 0; i < 25; i++) {
+        usleep(20000);
+        int now = entries("/proc/self/fd");
+        least = now < least ? now : least;
+    }
+    return least;
+}
+
 int main(int argc, char **argv) {
     target = argc > 1 ? argv[1] : NULL;
     long pairs = argc > 2 ? atol(argv[2]) : 1000;
@@ -355,7 +367,7 @@ int main(int argc, char **argv) {
 
     wattlm_handle *llm = open_it();
     answers(llm); /* and what is opened once is open */
-    int fds = entries("/proc/self/fd");
+    int fds = descriptors_at_rest();
     streams(llm);
     errors(llm);
     door(llm);
@@ -364,7 +376,7 @@ int main(int argc, char **argv) {
     descriptors(llm);
     for (long i = 0; i < pairs; i++)
         wattlm_close(open_it());
-    CHECK(entries("/proc/self/fd") == fds);
+    CHECK(descriptors_at_rest() == fds);
     wattlm_close(llm);
 
     CHECK(entries("/proc/self/task") == tasks);
