@@ -26,6 +26,7 @@ const SLACK: f64 = 0.9;
 const SLACK_UNMEASURED: f64 = 0.7;
 /// Where no plan keeps what was asked for, plans that come this near to the nearest are as good.
 const NEAR: f64 = 1.05;
+const NEAR_TTFT: f64 = 2.5;
 /// A lane is explored with a request that leaves it this many times the time it is thought to need.
 const LEISURE: f64 = 3.0;
 /// A lane of which something elsewhere says that it may have changed is doubted by this share.
@@ -47,8 +48,8 @@ pub(super) struct Chosen {
     pub(super) score: f64,
     /// Threads of its prompt and of its answer.
     pub(super) threads: (u32, u32),
-    /// What each site would save.
-    pub(super) savings: Vec<(Site, f64)>,
+    /// What each site would save, and what it holds or would hold of the prompt is worth.
+    pub(super) savings: Vec<(Site, (f64, f64))>,
 }
 
 /// How a plan breaks what a request asks for: by which factor at most.
@@ -176,26 +177,30 @@ impl Sched {
         let cells = ask.arrival.prompt.saturating_add(ask.mean as u32);
         let anew = places.iter().map(|place| place.anew(cells)).fold(f64::INFINITY, f64::min);
         for o in all {
-            let Some(place) = places.iter().find(|place| place.site == o.plan.decode) else { continue };
-            let fresh = f64::from(place.fresh(cells)) / f64::from(cells.max(1));
-            o.leaves = share * place.stays * fresh * anew;
+            let of = |site: Site, cells: u32| {
+                let place = places.iter().find(|place| place.site == site);
+                place.map_or(0.0, |place| place.stays * f64::from(place.fresh(cells)))
+            };
+            // The lane of the prompt holds that, that of the answer both.
+            let left = of(o.plan.decode, cells).max(of(o.plan.prefill, ask.arrival.prompt));
+            o.leaves = share * anew * left / f64::from(cells.max(1));
         }
     }
 
     /// What each site would save this request in joules if its lane were up, against all plans without it.
-    fn savings(&self, ask: &Ask, all: &[Outlook]) -> Vec<(Site, f64)> {
+    fn savings(&self, ask: &Ask, all: &[Outlook]) -> Vec<(Site, (f64, f64))> {
         let mut sites: Vec<Site> = all.iter().flat_map(|o| [o.plan.prefill, o.plan.decode]).collect();
         sites.sort();
         sites.dedup();
         // A lane that went took along what it held of the prompt.
         let remains = self.known.remains(ask.arrival).filter(|(site, _)| sites.contains(site));
-        let remains = remains.map(|(site, cells)| (site, self.place(ask, site, false), cells));
-        let lost = |site: Site| match &remains {
-            Some((other, place, cells)) if *other == site && !place.up => place.cells(*cells),
-            _ => 0.0,
+        let remains: Vec<_> = remains.map(|(site, cells)| (self.place(ask, site, false), cells)).collect();
+        let lost = |site: Site| {
+            let gone = remains.iter().filter(|(place, _)| place.site == site && !place.up);
+            gone.map(|(place, cells)| place.cells(*cells)).fold(0.0, f64::max)
         };
         // A lane that costs nothing to keep could have been there all the time, with the last prompt in it.
-        let held = self.known.remains(ask.arrival).map_or(0, |(_, cells)| cells);
+        let held = self.known.remains(ask.arrival).map(|(_, cells)| cells).max().unwrap_or(0);
         let steady = |o: &Outlook| {
             let site = Some(o.plan.prefill).filter(|site| !o.plan.is_split() && self.known.hold(*site) <= 0.0)?;
             Some((site, self.place(ask, site, false).behind(held) + o.decode.joules))
@@ -209,7 +214,11 @@ impl Sched {
             let (with, without) = (with.fold(f64::INFINITY, f64::min), without.fold(f64::INFINITY, f64::min));
             (without - with + lost(site)).min(1e9)
         };
-        sites.into_iter().map(|site| (site, of(site))).collect()
+        let holds = |site: Site| match self.known.hold(site) > 0.0 {
+            true => self.place(ask, site, false).holds().max(lost(site)),
+            false => 0.0,
+        };
+        sites.into_iter().map(|site| (site, (of(site), holds(site)))).collect()
     }
 
     fn between(&self, variant: VariantId, arrival: &Arrival) -> Between {
@@ -247,7 +256,12 @@ impl Sched {
             // Too late in any case: of those that are about as late, the best by the policy.
             let worst = |i: &usize| broken[*i].worst();
             let least = open.iter().map(worst).fold(f64::INFINITY, f64::min);
-            let near: Vec<usize> = open.iter().copied().filter(|i| worst(i) <= NEAR * least).collect();
+            let near = |i: &usize| {
+                // A first token that is late in any case need not make the next ones late as well.
+                let only_first = broken[*i].deadline.max(broken[*i].joules) <= 1.0;
+                worst(i) <= if only_first { NEAR_TTFT } else { NEAR } * least
+            };
+            let near: Vec<usize> = open.iter().copied().filter(near).collect();
             best_of(all, &near, policy)
         } else {
             best_of(all, believed, policy)

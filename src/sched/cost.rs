@@ -70,10 +70,9 @@ pub(super) struct Place<'a> {
     wake_part: f64,
     wake_full: f64,
     hold: f64,
-    /// Watts that keeping it takes.
-    hold_watts: f64,
-    /// Joules to bring it up, were it not.
+    /// Joules to bring it up, were it not, and watts to keep it.
     wake_cost: f64,
+    hold_watts: f64,
     /// Answers that would be computed beside it, and for how long.
     beside: f64,
     for_seconds: f64,
@@ -108,6 +107,8 @@ pub(super) struct Outlook {
     /// For the lane of the prompt, and for that of the answer where it is another one.
     pub(super) wake_part: [f64; 2],
     pub(super) hold: [f64; 2],
+    /// Joules for lanes being there while they compute this, which their own joules do not contain.
+    pub(super) there: f64,
     pub(super) wake_full: f64,
     /// How wrong the joules may be, as a standard deviation.
     pub(super) doubt: f64,
@@ -133,7 +134,7 @@ impl Outlook {
     }
 
     pub(super) fn joules(&self) -> f64 {
-        self.served() + self.kept(|_| true)
+        self.served() + self.there + self.kept(|_| true)
     }
 
     /// Its parts of waking and keeping the lanes that `of` says.
@@ -166,7 +167,7 @@ impl Outlook {
             prefill_energy: energy(self.prefill.joules),
             handover_energy: energy(self.handover.joules),
             decode_energy: energy(self.decode.joules),
-            hold_energy: energy(self.hold.iter().sum()),
+            hold_energy: energy(self.hold.iter().sum::<f64>() + self.there),
             memory: 0,
             measured: self.measured,
         }
@@ -243,7 +244,8 @@ impl Place<'_> {
     /// late, and its score by the policy.
     pub(super) fn goes_on(&self, ask: &Ask, now: Time) -> (bool, f64) {
         let (answer, _) = self.answer(ask.mean, f64::from(ask.arrival.prompt));
-        let (joules, seconds) = (answer.joules + self.wake_part + self.hold, self.wait + self.wake + answer.seconds);
+        let joules = answer.joules + self.there(answer.seconds) + self.wake_part + self.hold;
+        let seconds = self.wait + self.wake + answer.seconds;
         let late = ask.arrival.deadline.is_some_and(|deadline| deadline.since(now).as_secs_f64() < seconds);
         let score = match ask.policy {
             Policy::MinEnergy => joules,
@@ -251,6 +253,13 @@ impl Place<'_> {
             Policy::MaxThroughput => seconds,
         };
         (late, score)
+    }
+
+    /// Joules for the lane being there so long longer, which it would be in any case where the next request is thought to
+    /// find it up; who runs beside it bears a part.
+    fn there(&self, seconds: f64) -> f64 {
+        let together = (self.beside + self.excess.max(0.0) + 1.0).min(self.slots);
+        (1.0 - self.stays) * self.hold_watts * seconds / together
     }
 
     /// Joules of computing so many cells anew for a later request, for whom the lane may have to be brought up.
@@ -264,6 +273,14 @@ impl Place<'_> {
         let more = held.saturating_sub(self.cached).min(self.prompt - 1);
         let cost = self.profile(|profile| profile.prefill(self.threads.0, self.prompt - more, self.cached + more));
         cost.unwrap_or_default().joules
+    }
+
+    /// Joules of computing anew what the lane holds of the prompt.
+    pub(super) fn holds(&self) -> f64 {
+        if self.cached == 0 {
+            return 0.0;
+        }
+        self.cells(self.cached)
     }
 
     /// Joules of computing so many cells, and no more.
@@ -356,8 +373,8 @@ impl Sched {
             wake_part: keep.map_or(0.0, |keep| if hold > 0.0 { keep.wake } else { FREE * keep.wake }),
             wake_full: if up { 0.0 } else { load.joules },
             hold: keep.map_or(0.0, |keep| keep.hold),
-            hold_watts: hold,
             wake_cost: load.joules,
+            hold_watts: hold,
             beside,
             for_seconds,
             excess,
@@ -451,6 +468,7 @@ pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, between: &Between) ->
         token,
         wake_part: [from.wake_part, 0.0],
         hold: [from.hold, 0.0],
+        there: from.there(prefill.seconds) + to.there(decode.seconds),
         wake_full: from.wake_full,
         doubt,
         measured: from.is_measured() && to.is_measured(),
@@ -467,8 +485,6 @@ pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, between: &Between) ->
         outlook.wait += (to.wake + to.wait - busy).max(0.0);
         outlook.wake_part[1] = to.wake_part;
         outlook.hold[1] = to.hold;
-        // While the answer is computed elsewhere the lane of the prompt is kept, or it is let go and woken for the next.
-        outlook.hold[0] += (from.hold_watts * decode.seconds).min(from.wake_cost);
         outlook.wake_full += to.wake_full;
         outlook.doubt = outlook.doubt.hypot(0.5 * outlook.handover.joules);
     }

@@ -2,7 +2,8 @@
 //!
 //! The last gaps between requests say how likely the next comes in a given time, and the last requests what the lane
 //! would have saved each of them. A lane that is up when a request comes is worth
-//! `v = mean of min(saving + u, wake)`: what it saves there and later, but never more than bringing it up then would cost.
+//! `v = mean of min(saving + u, wake + cells)`: what it saves there and later, but never more than bringing it up then would
+//! cost, and computing anew what it held of the prompt.
 //! Being up when a request has ended is worth `u = max over τ of P(gap ≤ τ)·v − watts·E[min(gap, τ)]`, and τ is how long it
 //! is kept. Both are found by iteration from below. A cold lane is worth its wake for a request that it saves more than
 //! `wake − u`: that is the part of the wake which is this request's, the rest is the others' that will find it up.
@@ -12,7 +13,7 @@
 //! twice the best), and brought up once the savings that were forgone without it, less what keeping it would have cost,
 //! would have paid for it.
 //!
-//! It knows nothing of lanes: numbers in, numbers out. What always holds: `0 ≤ u ≤ v ≤ wake`.
+//! It knows nothing of lanes: numbers in, numbers out. What always holds: `0 ≤ u ≤ v`.
 
 use std::collections::VecDeque;
 
@@ -119,7 +120,8 @@ impl Gaps {
 /// What one lane would have saved.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Savings {
-    recent: VecDeque<f64>,
+    /// What it would have saved, and what it holds or would have held of the prompt is worth.
+    recent: VecDeque<(f64, f64)>,
     /// Savings forgone while it was not up, less what keeping it would have cost.
     forgone: f64,
 }
@@ -127,11 +129,13 @@ pub(super) struct Savings {
 impl Savings {
     /// A request would be so many joules cheaper with the lane than without it, `gap` seconds after the last one.
     /// `used`: it is up, or is brought up for this request.
-    pub(super) fn learn(&mut self, saving: f64, gap: f64, used: bool, price: &Price) {
+    /// `cells`: joules of computing anew what it holds of the prompt, or would have held.
+    pub(super) fn learn(&mut self, saving: f64, cells: f64, gap: f64, used: bool, price: &Price) {
         if !saving.is_finite() {
             return;
         }
-        self.recent.push_back(saving.clamp(-1e9, 1e9));
+        let cells = if cells.is_finite() { cells.clamp(0.0, 1e9) } else { 0.0 };
+        self.recent.push_back((saving.clamp(-1e9, 1e9), cells));
         if self.recent.len() > SAVINGS {
             self.recent.pop_front();
         }
@@ -156,7 +160,7 @@ impl Savings {
         let (mut v, mut best) = (0.0, (0.0, 0.0, 0.0, 0.0));
         for _ in 0..ROUNDS {
             best = gaps.best(v, hold, limit);
-            let worth = |saving: &f64| (saving.max(0.0) + best.1).min(wake);
+            let worth = |(saving, cells): &(f64, f64)| (saving.max(0.0) + best.1).min(wake + cells);
             let mut weight = 1.0;
             let (mut sum, mut all) = (0.0, 0.0);
             for saving in self.recent.iter().rev() {
@@ -193,7 +197,7 @@ mod tests {
 
     fn savings(all: &[f64], price: &Price) -> Savings {
         let mut savings = Savings::default();
-        all.iter().for_each(|saving| savings.learn(*saving, 0.0, true, price));
+        all.iter().for_each(|saving| savings.learn(*saving, 0.0, 0.0, true, price));
         savings
     }
 
@@ -238,11 +242,20 @@ mod tests {
         let mut needed = Vec::new();
         for _ in 0..4 {
             needed.push(savings.keep(&gaps, &PRICE).wake);
-            savings.learn(8.0, 1.0, false, &PRICE);
+            savings.learn(8.0, 0.0, 1.0, false, &PRICE);
         }
         assert_eq!(needed, [20.0, 13.0, 6.0, 0.0]);
-        savings.learn(8.0, 1.0, true, &PRICE);
+        savings.learn(8.0, 0.0, 1.0, true, &PRICE);
         assert_eq!(savings.keep(&gaps, &PRICE).wake, 20.0, "it is up: its account begins anew");
+    }
+
+    #[test]
+    fn what_a_lane_holds_of_prompts_is_worth_more_than_its_wake() {
+        let gaps = gaps(&[60.0; 20]);
+        let mut savings = Savings::default();
+        (0..10).for_each(|_| savings.learn(100.0, 90.0, 60.0, true, &PRICE));
+        let keep = savings.keep(&gaps, &PRICE);
+        assert!(keep.idle >= 60.0 && keep.wake == 0.0, "{keep:?}");
     }
 
     /// The cost of a policy over a known sequence, against the best in hindsight.
@@ -285,7 +298,7 @@ mod tests {
             let price = Price { wake, hold, limit };
             let gaps = gaps(&all);
             let mut savings = Savings::default();
-            saved.iter().zip(all.iter().cycle()).for_each(|(saving, gap)| savings.learn(*saving, *gap, up, &price));
+            saved.iter().zip(all.iter().cycle()).for_each(|(saving, gap)| savings.learn(*saving, *gap, *gap, up, &price));
             let keep = savings.keep(&gaps, &price);
             prop_assert!(keep.idle >= 0.0 && keep.idle <= limit, "{:?}", keep);
             prop_assert!(keep.wake >= 0.0 && keep.wake <= wake * 1.000001, "{:?}", keep);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::hold::{Gaps, Keep, Price, Savings};
 use super::length::{Length, Lengths};
 use super::profile::{within, Cost, Measured, News, PhaseMeasured, Profile};
-use super::{Arrival, ClientId, DeviceId, Endpoint, Site, VariantId};
+use super::{Arrival, ClientId, DeviceId, Endpoint, Plan, Site, VariantId};
 use crate::clock::Time;
 use crate::lane::RequestId;
 use crate::units::Microjoules;
@@ -42,7 +42,7 @@ const CONTENTION_STEP: f64 = 0.15;
 const COMPANY: f64 = 0.3;
 const SURE: u32 = 4;
 /// What of a chat's cells the next request of the same client finds again, until that was seen.
-const REUSE: f64 = 0.3;
+const REUSE: f64 = 0.6;
 const REUSE_STEP: f64 = 0.5;
 /// How far one request moves what is thought of how many there are together.
 const CROWD: f64 = 0.15;
@@ -85,7 +85,10 @@ struct Past {
 /// The last request of a client.
 #[derive(Debug, Clone, Copy)]
 struct Reuse {
+    /// Where its prompt and its answer were computed, and the cells of both.
+    prefill: Site,
     site: Site,
+    prompt: u32,
     cells: u32,
     share: f64,
     used: Time,
@@ -278,10 +281,10 @@ impl Known {
     }
 
     /// A request that came `gap` seconds after the last one is so many joules cheaper with a lane there than without.
-    /// `used`: it is up, or is brought up for this request.
-    pub(super) fn saves(&mut self, site: Site, saving: f64, gap: f64, used: bool) {
+    /// `cells`: what it holds of the prompt, or would, is worth that. `used`: it is up, or is brought up for this request.
+    pub(super) fn saves(&mut self, site: Site, (saving, cells): (f64, f64), gap: f64, used: bool) {
         let price = self.price(site, f64::MAX);
-        self.spots.entry(site).or_default().savings.learn(saving, gap, used, &price);
+        self.spots.entry(site).or_default().savings.learn(saving, cells, gap, used, &price);
     }
 }
 
@@ -363,7 +366,13 @@ impl Known {
         let profile = self.measured(site).filter(|profile| profile.confidence().1 >= SURE);
         let step = profile.and_then(|p| p.step(*threads, f64::from(decode.batch), f64::from(decode.context)));
         let Some(step) = step.filter(|step| step.seconds > 0.0) else { return };
-        let ratio = decode.time.as_secs_f64() / f64::from(decode.tokens) / step.seconds;
+        // Joules are told apart in a batch, and time is not.
+        let each = 1.0 / f64::from(decode.tokens);
+        let joules = decode.energy.as_f64() * each * f64::from(decode.batch);
+        let ratio = match step.joules > 0.0 && joules > 0.0 {
+            true => joules / step.joules,
+            false => decode.time.as_secs_f64() * each / step.seconds,
+        };
         let seen = within((ratio - 1.0) / company, 0.0, 2.0);
         let old = self.contention();
         self.contention = Some(old + CONTENTION_STEP * (seen - old));
@@ -379,22 +388,28 @@ impl Known {
     }
 
     /// Where the last request of this client ran, and the cells that this one would find there again.
-    pub(super) fn remains(&self, arrival: &Arrival) -> Option<(Site, u32)> {
-        let reuse = self.reuse.get(&(arrival.client, arrival.endpoint))?;
+    pub(super) fn remains(&self, arrival: &Arrival) -> impl Iterator<Item = (Site, u32)> {
+        let reuse = self.reuse.get(&(arrival.client, arrival.endpoint)).copied();
+        let most = arrival.prompt.saturating_sub(1);
         // `as` saturates.
-        let cells = (f64::from(reuse.cells) * reuse.share) as u32;
-        Some((reuse.site, cells.min(arrival.prompt.saturating_sub(1))))
+        let of = move |cells: u32, share: f64| ((f64::from(cells) * share) as u32).min(most);
+        let all = move |reuse: Reuse| {
+            [(reuse.site, of(reuse.cells, reuse.share)), (reuse.prefill, of(reuse.prompt, reuse.share))]
+        };
+        reuse.into_iter().flat_map(all)
     }
 
     /// A request came and will run there with so many cells. `up`: the lanes that are up.
-    pub(super) fn reuses(&mut self, arrival: &Arrival, site: Site, cells: u32, up: impl Fn(Site) -> bool, now: Time) {
+    pub(super) fn reuses(&mut self, arrival: &Arrival, plan: Plan, cells: u32, up: impl Fn(Site) -> bool, now: Time) {
+        let Plan { prefill, decode: site } = plan;
+        let prompt = arrival.prompt;
         let key = (arrival.client, arrival.endpoint);
         let share = self.reuse(arrival);
         if self.reuse.len() >= REMEMBERED && !self.reuse.contains_key(&key) {
             let oldest = self.reuse.iter().min_by_key(|(_, reuse)| reuse.used).map(|(key, _)| *key);
             oldest.map(|oldest| self.reuse.remove(&oldest));
         }
-        let reuse = self.reuse.entry(key).or_insert(Reuse { site, cells: 0, share, used: now });
+        let reuse = self.reuse.entry(key).or_insert(Reuse { prefill, site, prompt, cells: 0, share, used: now });
         if reuse.cells > 0 && up(reuse.site) {
             let found = arrival.cached.iter().find(|(other, _)| *other == reuse.site).map_or(0, |(_, cells)| *cells);
             let seen = (f64::from(found) / f64::from(reuse.cells)).min(1.0);
@@ -402,7 +417,7 @@ impl Known {
             // What is usual here is thought of those who are new.
             self.reused += 0.1 * (seen - REUSE - self.reused);
         }
-        *reuse = Reuse { site, cells, used: now, ..*reuse };
+        *reuse = Reuse { prefill, site, prompt, cells, used: now, share: reuse.share };
     }
 
     /// A lane came up there.

@@ -47,14 +47,14 @@ impl Sched {
     }
 
     /// A request that was taken: what its coming says of the traffic.
-    pub(super) fn note_arrival(&mut self, arrival: &Arrival, plan: Plan, answer: u32, savings: &[(Site, f64)]) {
+    pub(super) fn note_arrival(&mut self, arrival: &Arrival, plan: Plan, answer: u32, savings: &[(Site, (f64, f64))]) {
         let gap = self.known.came(arrival, self.now);
         let ready = |site: Site| {
             let lane = self.lanes.get(site).and_then(|entry| entry.lane.as_ref());
             lane.is_some_and(|lane| matches!(lane.stage, Stage::Ready { .. }))
         };
         let cells = arrival.prompt.saturating_add(answer);
-        self.known.reuses(arrival, plan.decode, cells, ready, self.now);
+        self.known.reuses(arrival, plan, cells, ready, self.now);
         for (site, saving) in savings {
             let lane = self.lanes.get(*site).and_then(|entry| entry.lane.as_ref());
             let up = lane.is_some_and(|lane| lane.stage != Stage::Stopping);

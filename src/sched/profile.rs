@@ -430,7 +430,14 @@ fn learn(pair: &mut Option<Pair>, shape: &Shape, usual: &Row, point: &Point) -> 
     // A curve of one or two points is still found, and not changed.
     let settled = pair.seconds.count() >= SETTLED;
     let before = pair.cost(usual);
-    let mut heard = pair.seconds.learn(&point.x, point.seconds, blur(EDGE, MIXED_TIME, 0.0));
+    // The steps of a batch take as long as everything in them, and nobody knows whose part is how long; the joules are told
+    // apart.
+    let at = pair.cost(&point.x);
+    let seconds = match point.joules {
+        Some(joules) if point.mixed && at.joules > 0.0 => joules / at.joules * at.seconds,
+        _ => point.seconds,
+    };
+    let mut heard = pair.seconds.learn(&point.x, seconds, blur(EDGE, MIXED_TIME, 0.0));
     if let Some(joules) = point.joules {
         match &mut pair.joules {
             Some(fit) => heard = heard.max(fit.learn(&point.x, joules, energy)),
