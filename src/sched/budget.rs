@@ -379,6 +379,11 @@ impl Book {
         }
     }
 
+    /// Whether anything can be refused or held up: a purse is in force, or a class may not start.
+    pub(super) fn bounds_anything(&self) -> bool {
+        self.purses.values().any(|purse| purse.on) || self.supplies.closed(Class::Background).is_some()
+    }
+
     /// Why a request at this gate is refused, where it does not wait.
     pub(super) fn refusal(&self, id: RequestId, class: Class, gate: Gate) -> Option<Error> {
         if class == Class::Background {

@@ -134,9 +134,15 @@ impl Sched {
         self.queue.planned(site, place, self.news);
         let Some(request) = self.requests.get(&place.id) else { return };
         if place.carries {
+            if request.moves >= MOVES {
+                return;
+            }
             let to = self.landing(&request.arrival, Plan { decode: site, ..request.plan }, None);
             if let Some(to) = to.filter(|to| *to != site) {
                 self.queue.remove(request.site, &request.place);
+                if let Some(request) = self.requests.get_mut(&place.id) {
+                    request.moves += 1;
+                }
                 self.redirect(place.id, to);
             }
             return;

@@ -88,6 +88,9 @@ impl Sched {
 
     /// Refuses who has come to the head of its line and whose budget does not let it start, unless it may wait.
     fn turn_away(&mut self, out: &mut Vec<Action>) {
+        if !self.book.bounds_anything() {
+            return;
+        }
         for site in self.queue.sites() {
             loop {
                 let refusal = |head: &Waiting| {
