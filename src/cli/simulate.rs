@@ -121,6 +121,9 @@ fn page(c: &Contest) -> String {
         let how = if c.exhaustive { "every combination tried" } else { "the best that a search found" };
         page += &format!("{}: {} ({how}, {} runs)\n", best.name, counts(&best.plans), c.runs);
     }
+    if let Some((missed, late)) = c.fewest.filter(|fewest| *fewest < (s.missed, s.late)) {
+        page += &format!("at any price no more than {missed} had to be missed, and {late} late\n");
+    }
     if let Some(Percentiles { p50, p95, .. }) = c.forecast_error {
         page +=
             &format!("joules were foretold to {:.0} % in the middle, {:.0} % in 95 of 100\n", 100.0 * p50, 100.0 * p95);
@@ -172,7 +175,7 @@ fn distribution(chances: &Chances, all: &[Contest], kinds: &[&str]) -> String {
         chances.over.1
     );
     page += &format!("Against the best fixed plan: {}; over 1 %: {}\n", of(chances.fixed), chances.fixed_over);
-    page += &format!("More missed or late than the clairvoyant: {} pairs\n", chances.more_missed);
+    page += &format!("More missed, or late, than had to be at any price: {} pairs\n", chances.more_missed);
     page += &format!("The clairvoyant above the lower bound: {}\n\n", of(chances.gap));
     let mut order: Vec<usize> = (0..all.len()).collect();
     let regret = |i: usize| all[i].regret.clairvoyant.unwrap_or(0.0);

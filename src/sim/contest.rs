@@ -5,17 +5,16 @@ use serde::Serialize;
 use super::bound::bound;
 use super::device::Device;
 use super::driver::{play, Options, Played};
-use super::oracle::{clairvoyant, hindsight, Score};
+use super::oracle::{clairvoyant, hindsight, May, Score};
+use super::outcome::Fate;
 use super::random::{random_device, random_trace};
 use super::report::{regret, Percentiles, Summary};
 use super::rng::Rng;
 use super::script::{Keep, Plans, Way};
 use super::trace::Trace;
-use super::world::Fate;
 use crate::sched::Reason;
 
-/// The scheduler's run and what it is measured by. Regrets are parts: 0.03 is 3 % more joules above idle. Where
-/// one missed more requests than the other, they say little.
+/// The scheduler's run and what it is measured by. Regrets are parts: 0.03 is 3 % more joules above idle.
 #[derive(Debug, Clone, Serialize)]
 pub struct Contest {
     /// The device's name.
@@ -34,8 +33,11 @@ pub struct Contest {
     pub always_gpu: Option<Summary>,
     /// The best fixed plan in hindsight.
     pub best_fixed: Summary,
-    /// The clairvoyant, where it was asked for.
+    /// The clairvoyant, where it was asked for. It missed no more than the scheduler.
     pub clairvoyant: Option<Summary>,
+    /// The fewest requests that a clairvoyant has to miss, and first tokens that are late then, whatever joules that
+    /// takes; where it was asked for.
+    pub fewest: Option<(u32, u32)>,
     /// Every combination was tried for it.
     pub exhaustive: bool,
     /// Worlds that were run for it.
@@ -62,30 +64,37 @@ pub struct Regrets {
 /// Runs the scheduler and what it is measured by.
 pub fn contest(device: &Device, trace: &Trace, options: Options, oracle: bool) -> Contest {
     let played = play(device, trace, options);
-    let fixed = hindsight(device, trace);
+    let own = Score::of(&played.outcome, trace);
+    let fixed = hindsight(device, trace, own.into());
     let summary = |found: &super::Found| Summary::new(&found.name, &found.outcome, device, trace);
     let scheduler = Summary::new("scheduler", &played.outcome, device, trace);
     let (always_cpu, always_gpu) = (fixed.cpu.as_ref().map(summary), fixed.gpu.as_ref().map(summary));
     let best_fixed = summary(&fixed.best);
-    let (mut best, mut exhaustive, mut runs, mut lower_bound) = (None, false, 0, None);
+    let (mut best, mut fewest, mut exhaustive, mut runs, mut lower_bound) = (None, None, false, 0, None);
     if oracle {
         let mut starts = vec![fixed.best.plans.clone()];
         starts.extend(fixed.cpu.iter().chain(&fixed.gpu).map(|found| found.plans.clone()));
         starts.push(replay(&played, &fixed.best.plans));
-        let found = clairvoyant(device, trace, starts);
-        let own = Score::of(&played.outcome, trace);
+        let found = clairvoyant(device, trace, &starts, own.into());
+        (exhaustive, runs) = (found.exhaustive, found.runs);
+        fewest = Some((own.missed, own.late));
+        if (own.missed, own.late) > (0, 0) {
+            let strict = clairvoyant(device, trace, &starts, May::default());
+            let least = (strict.found.score.missed, strict.found.score.late);
+            fewest = fewest.min(Some(least));
+            runs += strict.runs;
+        }
         // What the scheduler did can be done, should it be better than all that was found.
-        let (outcome, name) = match own.beats(&found.found.score) {
+        let (outcome, name) = match own.beats(&found.found.score, own.into()) {
             true => (&played.outcome, "clairvoyant (as the scheduler)"),
             false => (&found.found.outcome, "clairvoyant"),
         };
         let answers = outcome.requests.iter().zip(&trace.asks);
-        let missed = outcome.requests.iter().any(|request| request.fate != Fate::Answered);
+        let missed = own.missed > 0 || outcome.requests.iter().any(|request| request.fate != Fate::Answered);
         // Where requests are missed, another decider may miss others: those with a deadline are left out.
         let must: Vec<bool> = answers.map(|(_, ask)| !missed || ask.deadline.is_none()).collect();
         lower_bound = Some(bound(device, trace, &must));
         best = Some(Summary::new(name, outcome, device, trace));
-        (exhaustive, runs) = (found.exhaustive, found.runs);
     }
     let regret = Regrets {
         always_cpu: always_cpu.as_ref().and_then(|other| regret(&scheduler, other)),
@@ -103,6 +112,7 @@ pub fn contest(device: &Device, trace: &Trace, options: Options, oracle: bool) -
         always_gpu,
         best_fixed,
         clairvoyant: best,
+        fewest,
         exhaustive,
         runs,
         lower_bound,
@@ -148,9 +158,9 @@ fn forecast_error(played: &Played) -> Option<Percentiles> {
 pub struct Chances {
     /// Pairs.
     pub pairs: u32,
-    /// Pairs in which the scheduler missed more requests than the clairvoyant.
+    /// Pairs in which the scheduler missed more requests, or more first tokens were late, than had to be.
     pub more_missed: u32,
-    /// Regret against the clairvoyant of the others: percentiles, the mean and the worst.
+    /// Regret against the clairvoyant: percentiles.
     pub regret: Option<Percentiles>,
     /// The mean.
     pub mean: f64,
@@ -181,9 +191,7 @@ pub fn pair(seed: u64, number: u32) -> (Device, &'static str, Trace) {
 
 /// Sums up contests of pairs by chance.
 pub fn chances(contests: &[Contest]) -> Chances {
-    let more = |c: &&Contest| {
-        c.clairvoyant.as_ref().is_some_and(|best| (c.scheduler.missed, c.scheduler.late) > (best.missed, best.late))
-    };
+    let more = |c: &&Contest| c.fewest.is_some_and(|fewest| (c.scheduler.missed, c.scheduler.late) > fewest);
     let regrets: Vec<(f64, u32)> =
         (0..).zip(contests).filter_map(|(number, c)| Some((c.regret.clairvoyant?, number))).collect();
     let over = |limit: f64| u32::try_from(regrets.iter().filter(|(r, _)| *r > limit).count()).unwrap_or(u32::MAX);

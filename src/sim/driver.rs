@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use super::device::{Device, LaneSpec, Sensor};
 use super::lane::Counted;
+use super::outcome::{Fate, Outcome, Phase, Taken};
 use super::rng::Rng;
 use super::trace::Trace;
-use super::world::{Decider, Do, Fate, Happened, Outcome, Phase, Taken, World};
+use super::world::{Decider, Do, Happened, World};
 use crate::clock::Time;
 use crate::error::{Code, Error};
 use crate::lane::{LaneId, RequestId, Tenant};

@@ -7,7 +7,8 @@
 //! segment after the step that goes on.
 
 use super::device::LaneSpec;
-use super::world::{Fate, Happened, Phase, Taken, World};
+use super::outcome::{Fate, Phase, Taken};
+use super::world::{Happened, World};
 use crate::lane::tokens_weight;
 
 /// How far a lane is.

@@ -1,8 +1,9 @@
 //! The simulator: the scheduler on virtual time, against a described device and a trace of requests.
 //!
-//! `device` and `trace` read what is simulated; `world` and `lane` play service, lanes and device; `script` decides by
-//! plans that are made before, `oracle` looks for the best ones and `bound` says below what nothing can be; `report`
-//! sums up. Everything is a function of the files and a seed.
+//! `device` and `trace` read what is simulated; `world` and `lane` play service, lanes and device; `driver` lets the
+//! scheduler decide and `script` plans that are made before; `oracle` looks for the best of these and `bound` says below
+//! what nothing can be; `contest` compares, `report` sums up; `random` draws devices and traces. Everything is a function
+//! of the files and a seed.
 //!
 //! What it does not do: it measures nothing (a device description is somebody's figures), and it computes no text.
 
@@ -12,6 +13,7 @@ mod device;
 mod driver;
 mod lane;
 mod oracle;
+mod outcome;
 pub mod random;
 mod report;
 mod rng;
@@ -25,9 +27,10 @@ pub use bound::bound;
 pub use contest::{chances, contest, pair, Chances, Contest, Regrets};
 pub use device::Device;
 pub use driver::{play, Options, Planned, Played};
-pub use oracle::{clairvoyant, hindsight, Clairvoyant, Found, Hindsight, Score};
+pub use oracle::{clairvoyant, hindsight, Clairvoyant, Found, Hindsight, May, Score};
+pub use outcome::{Fate, Joules, Outcome};
 pub use report::{regret, Percentiles, Summary};
 pub use rng::Rng;
 pub use script::{Keep, Plans, Way};
 pub use trace::{Line, Trace};
-pub use world::{Fate, Joules, Outcome, World};
+pub use world::World;

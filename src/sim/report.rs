@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::device::Device;
 use super::oracle::Score;
+use super::outcome::{Fate, Joules, Outcome};
 use super::trace::Trace;
-use super::world::{Fate, Joules, Outcome};
 
 /// Half of all values are at most the first, 95 and 99 of a hundred at most the others (nearest rank). `None` without
 /// values.
@@ -128,8 +128,7 @@ fn plan_name(device: &Device, prefill: usize, decode: usize) -> String {
     }
 }
 
-/// How much more joules a run took than another, as a part of the other's; `None` where the other took none. Where one of
-/// them missed more than the other, joules alone say little.
+/// How much more joules a run took than another, as a part of the other's; `None` where the other took none.
 pub fn regret(run: &Summary, other: &Summary) -> Option<f64> {
     (other.active_joules > 0.0).then(|| run.active_joules / other.active_joules - 1.0)
 }

@@ -6,8 +6,9 @@
 
 use super::device::Device;
 use super::lane::State;
+use super::outcome::Fate;
 use super::trace::Trace;
-use super::world::{Decider, Do, Fate, Happened, World};
+use super::world::{Decider, Do, Happened, World};
 
 /// How one request runs: lanes for its prompt and its answer, and threads for each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,10 +1,10 @@
 //! The world, the fixed plans, the clairvoyant and the bound against each other and against figures made by hand.
 
 use super::device::{Device, Drift, Heat};
-use super::oracle::{clairvoyant, hindsight, run};
+use super::oracle::{clairvoyant, hindsight, run, May};
+use super::outcome::{Fate, Outcome};
 use super::script::{Keep, Plans, Way};
 use super::trace::{Line, Trace};
-use super::world::{Fate, Outcome};
 use super::{bound, Rng};
 
 /// A CPU of two threads and a GPU that is fast with prompts; round figures.
@@ -198,8 +198,8 @@ fn nothing_fixed_beats_the_clairvoyant_and_nothing_at_all_the_bound() {
             trace.asks.iter_mut().for_each(|ask| ask.deadline = None);
         }
         trace.asks.truncate(if seed < 3 { 3 } else { 12 });
-        let fixed = hindsight(&device, &trace);
-        let best = clairvoyant(&device, &trace, vec![fixed.best.plans.clone()]);
+        let fixed = hindsight(&device, &trace, May::default());
+        let best = clairvoyant(&device, &trace, &[fixed.best.plans.clone()], May::default());
         assert_eq!(best.exhaustive, seed < 3, "{}", best.runs);
         for other in [fixed.cpu.as_ref(), fixed.gpu.as_ref(), Some(&fixed.best)].into_iter().flatten() {
             assert!(best.found.score <= other.score, "{seed}: {:?} {:?}", best.found.score, other.score);
