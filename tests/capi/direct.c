@@ -1,7 +1,6 @@
 /* The service in this process: shared by handles, started and ended many times and by many threads, in the middle of
  * loading and of answers; and nothing of the program is other than before.   direct direct:/path/to/model.gguf ROUNDS */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <locale.h>
 #include <pthread.h>
 #include <unistd.h>
@@ -12,16 +11,6 @@
 
 extern char **environ;
 static const char *target;
-
-static int entries(const char *path) {
-    DIR *dir = opendir(path);
-    int n = 0;
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
-}
 
 static wattlm_handle *open_it(void) {
     wattlm_handle *handle = NULL;

@@ -4,7 +4,6 @@
  *     direct_faults direct:/path/to/model.gguf SCRATCH SECONDS [STATE...]
  * SCRATCH: a folder of this test's own that others may enter. STATE: folders that cannot be written. */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <grp.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -19,16 +18,6 @@
 #define PROMPT "wake me at seven"
 
 static const char *target, *scratch;
-
-static int entries(const char *path) {
-    DIR *dir = opendir(path);
-    int n = 0;
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
-}
 
 static double now(void) {
     struct timespec t;

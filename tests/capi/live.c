@@ -2,7 +2,6 @@
  *     live TARGET [OPEN_CLOSE_PAIRS]
  * The daemon must take some more connections of one user than 16: those that end overlap with those that begin. */
 #define _GNU_SOURCE
-#include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -41,16 +40,6 @@ static wattlm_request_options endless(void) {
     o.max_tokens = 400;
     o.extra_json = "{\"ignore_eos\":true}";
     return o;
-}
-
-static int entries(const char *path) {
-    DIR *dir = opendir(path);
-    int n = 0;
-    while (dir && readdir(dir))
-        n++;
-    if (dir)
-        closedir(dir);
-    return n;
 }
 
 static void answers(wattlm_handle *llm) {
@@ -340,18 +329,6 @@ static void on_log(void *user, int32_t level, const char *text) {
 }
 
 static void *nothing(void *unused) { return unused; }
-
-/* In direct mode the service writes what it has learnt now and then, from threads of its own: a file that is open for
-   a moment is no leak, and there is no event to wait for. */
-static int descriptors_at_rest(void) {
-    int least = entries("/proc/self/fd");
-    for (int i = 0; i < 25; i++) {
-        usleep(20000);
-        int now = entries("/proc/self/fd");
-        least = now < least ? now : least;
-    }
-    return least;
-}
 
 int main(int argc, char **argv) {
     target = argc > 1 ? argv[1] : NULL;
