@@ -3,13 +3,11 @@
 //! A daemon that was just started knows it before its meter has seen the device idle, and one whose sensor broke goes on
 //! with it. It is written rarely, from a thread of its own, and read once; a file that cannot be read is as good as none.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::energy::model::Prior;
-use crate::models::atomic::Draft;
 
 /// What has changed by less is not worth a write to flash memory.
 const NEWS: f64 = 0.05;
@@ -54,20 +52,8 @@ impl Learned {
     }
 
     /// Writes it. What cannot be written is learned again.
-    pub fn write(self, state: PathBuf) {
-        let write = move || {
-            let write = || -> std::io::Result<()> {
-                std::fs::create_dir_all(&state)?;
-                let mut draft = Draft::create(&Learned::path(&state))?;
-                draft.write_all(&serde_json::to_vec(&self)?)?;
-                draft.commit()
-            };
-            if let Err(e) = write() {
-                log::debug!("what the device draws is not remembered: {}: {e}", Learned::path(&state).display());
-            }
-        };
-        // Waiting for a disk is not the service's business.
-        let _ = super::helpers::spawn(std::thread::Builder::new().name("remember".into()), write);
+    pub fn write(self, state: &Path) {
+        super::keep::later(Learned::path(state), "what the device draws", self);
     }
 }
 

@@ -96,7 +96,7 @@ impl Metering {
         let learned = Learned::new(&self.info.source, prior);
         if learned.is_news(self.learned.as_ref()) {
             (self.learned, self.written) = (Some(learned.clone()), Some(now));
-            learned.write(self.state.clone());
+            learned.write(&self.state);
         }
     }
 

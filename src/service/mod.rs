@@ -22,6 +22,7 @@ mod curves;
 mod explain;
 mod gpus;
 mod helpers;
+mod keep;
 mod lanes;
 mod learned;
 mod metering;

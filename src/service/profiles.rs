@@ -9,20 +9,18 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::core::Core;
-use super::cpu;
+use super::{cpu, keep};
 use crate::clock::{unix_seconds, Time};
 use crate::lane::KvType;
-use crate::models::atomic::Draft;
 use crate::models::digest::hex;
 use crate::sched::{DeviceId, Event, Profile, Site};
 
@@ -104,12 +102,11 @@ pub(super) struct Stamps {
 pub(super) struct Profiles {
     dir: PathBuf,
     known: BTreeMap<Site, Known>,
-    writes: u64,
 }
 
 impl Profiles {
     pub fn new(state: &Path) -> Profiles {
-        Profiles { dir: state.join("profiles"), known: BTreeMap::new(), writes: 0 }
+        Profiles { dir: state.join("profiles"), known: BTreeMap::new() }
     }
 
     /// What an earlier run measured here with the same things. `None` where that is nothing, or where this run has
@@ -119,7 +116,8 @@ impl Profiles {
         if known.measured > 0 || known.identity.as_ref() == Some(identity) {
             return None;
         }
-        known.identity = Some(identity.clone());
+        // Another model, device or driver under the same name: what was known is of no use.
+        *known = Known { identity: Some(identity.clone()), ..Known::default() };
         let path = self.dir.join(identity.file());
         match read(&path, identity) {
             Ok(Some(file)) => {
@@ -167,8 +165,7 @@ impl Profiles {
         let path = self.dir.join(identity.file());
         let file =
             File { format: FORMAT, name, identity, saved: unix_seconds(), calibrated: known.calibrated, profile };
-        self.writes += 1;
-        Writing { path, file, order: self.writes }
+        Writing { path, file, order: keep::next() }
     }
 }
 
@@ -191,9 +188,6 @@ fn read(path: &Path, identity: &Identity) -> Result<Option<File>, String> {
     }
 }
 
-/// The order of what was written last, by file.
-static LAST: Mutex<BTreeMap<PathBuf, u64>> = Mutex::new(BTreeMap::new());
-
 /// A failure to write was told.
 static TOLD: AtomicBool = AtomicBool::new(false);
 
@@ -208,23 +202,12 @@ struct Writing {
 
 impl Writing {
     fn write(self) {
-        // One at a time: a thread that the disk held up must not put older figures over newer ones.
-        let mut last = LAST.lock();
-        if last.get(&self.path).is_some_and(|order| *order > self.order) {
-            return;
-        }
-        last.insert(self.path.clone(), self.order);
-        let write = || -> io::Result<()> {
-            let folder = self.path.parent().unwrap_or(Path::new("."));
-            fs::create_dir_all(folder)?;
-            let mut draft = Draft::create(&self.path)?;
-            draft.write_all(&serde_json::to_vec(&self.file)?)?;
-            draft.commit()?;
-            prune(folder);
-            Ok(())
-        };
-        match write() {
-            Ok(()) => TOLD.store(false, Ordering::Relaxed),
+        match keep::write(&self.path, self.order, &self.file) {
+            Ok(false) => {}
+            Ok(true) => {
+                TOLD.store(false, Ordering::Relaxed);
+                prune(self.path.parent().unwrap_or(Path::new(".")));
+            }
             // Once is enough: a full disk stays full for a while.
             Err(e) if !TOLD.swap(true, Ordering::Relaxed) => {
                 log::warn!("what {} takes is not remembered: {}: {e}", self.file.name, self.path.display());

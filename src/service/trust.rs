@@ -9,7 +9,6 @@
 //! What always holds: no request runs on a GPU whose answer to the probe was not compared.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -19,11 +18,12 @@ use super::lanes::Phase;
 use crate::error::{Code, Error};
 use crate::lane::trust::{compare, Probed};
 use crate::lane::{GpuInfo, LaneId, ToLane};
-use crate::models::atomic::Draft;
 use crate::sched::{DeviceId, Event, LaneState, Site, VariantId};
 
-/// Verdicts and answers that are kept; the oldest are forgotten first.
-const KEPT: usize = 64;
+/// Verdicts that are kept; the oldest are forgotten first.
+const VERDICTS: usize = 64;
+/// The CPU's answers: each is a megabyte at most.
+const ANSWERS: usize = 8;
 /// Nobody writes more; a longer file is something else.
 const MAX: u64 = 16 << 20;
 
@@ -54,7 +54,7 @@ struct Subject {
     version: String,
 }
 
-#[derive(Debug, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 struct File {
     verdicts: Vec<(Subject, Verdict)>,
     answers: Vec<(Subject, Probed)>,
@@ -81,10 +81,10 @@ impl Subject {
 }
 
 /// Replaces what is known of `subject`.
-fn keep<T>(all: &mut Vec<(Subject, T)>, subject: Subject, value: T) {
+fn keep<T>(all: &mut Vec<(Subject, T)>, most: usize, subject: Subject, value: T) {
     all.retain(|(other, _)| *other != subject);
     all.push((subject, value));
-    let excess = all.len().saturating_sub(KEPT);
+    let excess = all.len().saturating_sub(most);
     all.drain(..excess);
 }
 
@@ -104,21 +104,7 @@ impl Trust {
 
     /// Writes it. What cannot be written is found out again.
     fn write(&self) {
-        let (state, bytes) = (self.state.clone(), serde_json::to_vec(&self.file).unwrap_or_default());
-        let write = move || {
-            let path = state.join("trust.json");
-            let write = || -> std::io::Result<()> {
-                std::fs::create_dir_all(&state)?;
-                let mut draft = Draft::create(&path)?;
-                draft.write_all(&bytes)?;
-                draft.commit()
-            };
-            if let Err(e) = write() {
-                log::debug!("which GPUs are trusted is not remembered: {}: {e}", path.display());
-            }
-        };
-        // Waiting for a disk is not the service's business.
-        let _ = super::helpers::spawn(std::thread::Builder::new().name("remember".into()), write);
+        super::keep::later(self.state.join("trust.json"), "which GPUs are trusted", self.file.clone());
     }
 
     /// What waits for the CPU's answer is of no use any more.
@@ -209,7 +195,7 @@ impl Core {
         match answer {
             Ok(answer) if site.device.is_cpu() => {
                 if let Some(subject) = self.subject(site) {
-                    keep(&mut self.trust.file.answers, subject, answer);
+                    keep(&mut self.trust.file.answers, ANSWERS, subject, answer);
                     self.trust.write();
                 }
                 self.judge_all(site.variant);
@@ -248,7 +234,7 @@ impl Core {
             Err(why) => Verdict::Failed(why.clone()),
         };
         if let Some(subject) = subject {
-            keep(&mut self.trust.file.verdicts, subject, known);
+            keep(&mut self.trust.file.verdicts, VERDICTS, subject, known);
             self.trust.write();
         }
         match verdict {
@@ -333,11 +319,11 @@ mod tests {
     #[test]
     fn verdicts_are_kept_for_their_subject_and_the_oldest_go() {
         let mut all = Vec::new();
-        for i in 0..KEPT + 5 {
-            keep(&mut all, Subject::cpu(i.to_string()), i);
+        for i in 0..VERDICTS + 5 {
+            keep(&mut all, VERDICTS, Subject::cpu(i.to_string()), i);
         }
-        keep(&mut all, Subject::cpu("10".into()), 1_000);
-        assert_eq!(all.len(), KEPT);
+        keep(&mut all, VERDICTS, Subject::cpu("10".into()), 1_000);
+        assert_eq!(all.len(), VERDICTS);
         assert_eq!(find(&all, &Subject::cpu("10".into())), Some(&1_000));
         assert_eq!(find(&all, &Subject::cpu("3".into())), None);
         let newer = Subject { version: "other".into(), ..Subject::cpu("10".into()) };

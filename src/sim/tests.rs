@@ -199,7 +199,7 @@ fn nothing_fixed_beats_the_clairvoyant_and_nothing_at_all_the_bound() {
         }
         trace.asks.truncate(if seed < 3 { 3 } else { 12 });
         let fixed = hindsight(&device, &trace, May::default());
-        let best = clairvoyant(&device, &trace, &[fixed.best.plans.clone()], May::default());
+        let best = clairvoyant(&device, &trace, std::slice::from_ref(&fixed.best.plans), May::default());
         assert_eq!(best.exhaustive, seed < 3, "{}", best.runs);
         for other in [fixed.cpu.as_ref(), fixed.gpu.as_ref(), Some(&fixed.best)].into_iter().flatten() {
             assert!(best.found.score <= other.score, "{seed}: {:?} {:?}", best.found.score, other.score);
