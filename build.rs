@@ -4,6 +4,8 @@
 //! programs get a run path relative to themselves: `$ORIGIN/wattlm-modules` (the build tree), `$ORIGIN/../wattlm-modules` (test
 //! binaries in `deps/`) and `$ORIGIN/../lib/wattlm` (an installation). The working directory is never searched.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
@@ -32,11 +34,26 @@ fn main() {
     }
 }
 
-/// Copies the libraries (under their sonames, links resolved) and the modules into a fresh folder.
+/// Copies the libraries (under their sonames, links resolved) and the modules into a fresh folder. What is there already is
+/// left alone: cargo takes a newer folder for a reason to build everything again.
 fn collect(libs: &Path, backends: &Path, dest: &Path) -> io::Result<()> {
+    let wanted = wanted(libs, backends)?;
+    if is_there(&wanted, dest).unwrap_or(false) {
+        return Ok(());
+    }
     let fresh = dest.with_extension("new");
     let _ = fs::remove_dir_all(&fresh);
     fs::create_dir_all(&fresh)?;
+    for (name, path) in &wanted {
+        fs::copy(path, fresh.join(name))?;
+    }
+    let _ = fs::remove_dir_all(dest);
+    fs::rename(&fresh, dest)
+}
+
+/// The files to copy by their names there.
+fn wanted(libs: &Path, backends: &Path) -> io::Result<BTreeMap<OsString, PathBuf>> {
+    let mut wanted = BTreeMap::new();
     for entry in fs::read_dir(libs)? {
         let path = entry?.path();
         // libggml.so.0, not libggml.so (for linking) nor libggml.so.0.26.0 (the file behind the soname's link).
@@ -44,17 +61,30 @@ fn collect(libs: &Path, backends: &Path, dest: &Path) -> io::Result<()> {
             n.split_once(".so.").is_some_and(|(_, v)| !v.is_empty() && v.bytes().all(|b| b.is_ascii_digit()))
         });
         if let Some(name) = soname {
-            fs::copy(&path, fresh.join(name))?;
+            wanted.insert(name.into(), path);
         }
     }
     for entry in fs::read_dir(backends)? {
         let path = entry?.path();
         if path.extension().is_some_and(|e| e == "so") {
-            fs::copy(&path, fresh.join(path.file_name().expect("a listed file has a name")))?;
+            wanted.insert(path.file_name().expect("a listed file has a name").into(), path);
         }
     }
-    let _ = fs::remove_dir_all(dest);
-    fs::rename(&fresh, dest)
+    Ok(wanted)
+}
+
+/// Whether `dest` holds these files, and no others.
+fn is_there(wanted: &BTreeMap<OsString, PathBuf>, dest: &Path) -> io::Result<bool> {
+    if fs::read_dir(dest)?.count() != wanted.len() {
+        return Ok(false);
+    }
+    for (name, path) in wanted {
+        let copy = dest.join(name);
+        if fs::metadata(&copy)?.len() != fs::metadata(path)?.len() || fs::read(&copy)? != fs::read(path)? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// `llama-cpp-sys-2` links `lib*.so` into these folders without the files they point to, and panics the next time its build

@@ -1,76 +1,24 @@
 //! Lanes on a GPU, as real workers, beside lanes on the CPU.
 //!
-//! Any Vulkan device serves; where there is no other, Mesa's on the processor (lavapipe), which ggml takes only when it
-//! is asked for by number. The first run compiles shaders, for minutes on lavapipe; they are kept in `target/tmp`.
-//! Without a device every test says so and passes: nothing else can be tested there.
+//! Without a GPU (see `common::gpu`) every test says so and passes: nothing else can be tested there.
 
 mod common;
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{channel, Receiver};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use common::gpu::{alone, exe, factory, gpu, modules, patient, PATIENCE};
 use serde_json::{json, Value};
 use wattlm::client::{Client, Delta};
 use wattlm::error::Code;
 use wattlm::lane::trust::{compare, Probed, STEPS};
 use wattlm::lane::{
-    Device, Finish, FromLane, Gone, GpuInfo, Gpus, Job, KvType, Lane, LaneConfig, LaneEvent, LaneFactory, LaneId,
-    LaneInfo, Prompt, RequestId, Sampling, SequenceState, Tenant, ToLane, Usage,
+    Device, Finish, FromLane, Gone, Gpus, Job, KvType, Lane, LaneConfig, LaneEvent, LaneFactory, LaneId, LaneInfo,
+    Prompt, RequestId, Sampling, SequenceState, Tenant, ToLane, Usage,
 };
-use wattlm::worker::process::ProcessLanes;
-
-/// Longer than lavapipe compiles; it bounds a failure.
-const PATIENCE: Duration = Duration::from_secs(900);
-
-fn exe() -> PathBuf {
-    env!("CARGO_BIN_EXE_wattlmd").into()
-}
-
-fn modules() -> PathBuf {
-    exe().with_file_name("wattlm-modules")
-}
-
-fn factory() -> ProcessLanes {
-    let shader_cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("shaders");
-    ProcessLanes { exe: exe(), oom_score_adj: 500, shader_cache }
-}
-
-/// One test at a time: a lane on lavapipe takes all cores.
-fn alone() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The first GPU. `None` where there is none.
-fn gpu() -> Option<GpuInfo> {
-    static GPUS: OnceLock<Gpus> = OnceLock::new();
-    let gpus = GPUS.get_or_init(|| {
-        let found = factory().gpus()(&modules());
-        if !found.found.is_empty() || std::env::var_os("GGML_VK_VISIBLE_DEVICES").is_some() {
-            return found;
-        }
-        // Mesa's device on the processor. Its compiler takes half an hour for this model's shaders as they come, and a minute
-        // with narrow vectors, unoptimised and without fused operations.
-        for (name, value) in [
-            ("GGML_VK_VISIBLE_DEVICES", "0"),
-            ("GGML_VK_DISABLE_FUSION", "1"),
-            ("GGML_VK_DISABLE_F16", "1"),
-            ("LP_NATIVE_VECTOR_WIDTH", "128"),
-            ("GALLIVM_PERF", "nopt"),
-        ] {
-            std::env::set_var(name, value);
-        }
-        factory().gpus()(&modules())
-    });
-    if let Some(why) = gpus.why_none() {
-        println!("skipped, no GPU: {why}");
-    }
-    gpus.found.first().cloned()
-}
 
 fn config(device: Device) -> LaneConfig {
     LaneConfig {
@@ -400,8 +348,6 @@ fn the_daemon_finds_the_gpu_and_says_so() {
 /// A daemon for the demo model on the first GPU, with few and small kinds of steps. `None` without a GPU.
 fn daemon_on_gpu(dir: tempfile::TempDir) -> Option<common::Daemon> {
     gpu()?;
-    // Drivers keep here what they compiled for the other tests.
-    std::env::set_var("MESA_SHADER_CACHE_DIR", factory().shader_cache);
     let config = "[models]\nslots = 2\ncontext = 512\ndefault = 'wattlm-demo:q8_0'\n[cpu]\nprefill_chunk = 128\n";
     let daemon = common::Daemon::within(dir, config, &[&common::demo_models()]);
     let client = Client::connect(&daemon.socket).expect("the daemon listens");
@@ -440,13 +386,6 @@ fn the_daemon_runs_a_request_on_the_gpu_that_it_asks_for_once_it_agrees_with_the
     let (again, receipt) = answered(&patient(&daemon), "gpu");
     assert_eq!((again, &receipt["device"]), (on_cpu, &json!("gpu0")), "{receipt}");
     assert!(!daemon.log().contains("agrees with the CPU"), "compared again:\n{}", daemon.log());
-}
-
-/// For the first use of a GPU, which compiles.
-fn patient(daemon: &common::Daemon) -> Client {
-    let mut client = Client::connect(&daemon.socket).expect("the daemon listens");
-    client.set_silence(Some(PATIENCE));
-    client
 }
 
 #[test]

@@ -64,7 +64,8 @@ fn is_worker(pid: i32) -> bool {
 
 /// Whether it has a GPU's driver mapped.
 fn on_gpu(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.contains("/libvulkan"))
+    fs::read_to_string(format!("/proc/{pid}/maps"))
+        .is_ok_and(|maps| maps.contains("/libvulkan") || maps.contains("/libcuda."))
 }
 
 /// For so many scans a worker may still load its driver, and every so many it is looked at.

@@ -164,9 +164,8 @@ pub fn find_gpus(dir: &Path) -> Gpus {
             Ok(found) if found.is_empty() => gpus.notes.push(format!("{module}: no driver offers a GPU")),
             Ok(found) => {
                 for (_, facts) in found {
-                    let name = format!("gpu{}", gpus.found.len());
-                    gpus.found.push(GpuInfo {
-                        id: GpuId { name, module: (*module).to_string(), ggml: facts.name },
+                    gpus.add(GpuInfo {
+                        id: GpuId { name: String::new(), module: (*module).to_string(), ggml: facts.name },
                         // Mesa's device on the processor calls itself a GPU of its own when asked for by number.
                         unified: facts.integrated || facts.description.starts_with("llvmpipe"),
                         description: facts.description,

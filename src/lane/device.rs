@@ -79,6 +79,24 @@ impl Gpus {
         Gpus { found: Vec::new(), notes: vec![why.into()] }
     }
 
+    /// Adds one and names it `gpu0`, `gpu1`, …; not where it is one that another backend already offers, for a card counts
+    /// once. Where a driver does not tell the bus, the card's description has to do.
+    pub fn add(&mut self, mut gpu: GpuInfo) {
+        let same = |other: &&GpuInfo| {
+            other.id.module != gpu.id.module
+                && match (&other.bus, &gpu.bus) {
+                    (Some(one), Some(other)) => one.eq_ignore_ascii_case(other),
+                    _ => other.description == gpu.description,
+                }
+        };
+        if let Some(other) = self.found.iter().find(same) {
+            self.notes.push(format!("{}: {} is {}, by {}", gpu.id.module, gpu.id.ggml, other.id.name, other.id.module));
+            return;
+        }
+        gpu.id.name = format!("gpu{}", self.found.len());
+        self.found.push(gpu);
+    }
+
     /// Why there is none, for people. `None` where there is one.
     pub fn why_none(&self) -> Option<String> {
         match (self.found.is_empty(), self.notes.is_empty()) {
@@ -97,6 +115,28 @@ impl Gpus {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_card_that_two_backends_offer_counts_once() {
+        let offered = |module: &str, ggml: &str, bus: Option<&str>| GpuInfo {
+            id: GpuId { name: String::new(), module: module.into(), ggml: ggml.into() },
+            description: "NVIDIA H100".into(),
+            bus: bus.map(String::from),
+            unified: false,
+            memory_total: 2,
+            memory_free: 1,
+        };
+        let mut gpus = Gpus::default();
+        // Two cards of one kind.
+        gpus.add(offered("cuda", "CUDA0", Some("0000:0a:00.0")));
+        gpus.add(offered("cuda", "CUDA1", Some("0000:0b:00.0")));
+        gpus.add(offered("vulkan", "Vulkan0", Some("0000:0B:00.0")));
+        gpus.add(offered("vulkan", "Vulkan1", None));
+        gpus.add(offered("vulkan", "Vulkan2", Some("0000:0c:00.0")));
+        let names: Vec<_> = gpus.found.iter().map(|g| (g.id.name.as_str(), g.id.ggml.as_str())).collect();
+        assert_eq!(names, [("gpu0", "CUDA0"), ("gpu1", "CUDA1"), ("gpu2", "Vulkan2")]);
+        assert_eq!(gpus.notes, ["vulkan: Vulkan0 is gpu1, by cuda", "vulkan: Vulkan1 is gpu0, by cuda"]);
+    }
 
     #[test]
     fn no_gpu_is_said_with_its_reason() {

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 #include <wattlm.h>
 
@@ -32,6 +33,13 @@ static int checks, failures;
         }                                                                                                   \
     } while (0)
 
+/* Seconds of the monotonic clock. */
+static inline double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
 /* What a folder holds, such as /proc/self/fd or /proc/self/task. */
 static inline int entries(const char *path) {
     DIR *dir = opendir(path);
@@ -43,14 +51,25 @@ static inline int entries(const char *path) {
     return n;
 }
 
+/* The same once it is `expected`, or after two seconds. The kernel lists a thread for a moment after it was joined: it
+ * wakes who waits for it before it is gone. */
+static inline int settled(const char *path, int expected) {
+    int n = entries(path);
+    for (int i = 0; n != expected && i < 200; i++) {
+        usleep(10000);
+        n = entries(path);
+    }
+    return n;
+}
+
 /* Descriptors that stay open. In direct mode the service writes what it has learnt now and then, from threads of its
  * own: a file that is open for a moment is no leak, and there is no event to wait for. */
 static inline int descriptors_at_rest(void) {
     int least = entries("/proc/self/fd");
     for (int i = 0; i < 25; i++) {
         usleep(20000);
-        int now = entries("/proc/self/fd");
-        least = now < least ? now : least;
+        int n = entries("/proc/self/fd");
+        least = n < least ? n : least;
     }
     return least;
 }

@@ -87,12 +87,12 @@ int main(int argc, char **argv) {
     wattlm_close(first);
     answered(second);
     wattlm_close(second);
-    CHECK(entries("/proc/self/task") == tasks);
+    CHECK(settled("/proc/self/task", tasks) == tasks);
     int fds = entries("/proc/self/fd");
 
     for (long round = 0; round < atol(argv[2]); round++) {
         comes_and_goes((void *)round);
-        CHECK(entries("/proc/self/task") == tasks);
+        CHECK(settled("/proc/self/task", tasks) == tasks);
     }
     for (long round = 0; round < atol(argv[2]); round++) {
         for (long i = 0; i < 8; i++)
@@ -100,8 +100,8 @@ int main(int argc, char **argv) {
         for (long i = 0; i < 8; i++)
             pthread_join(threads[i], NULL);
     }
-    CHECK(entries("/proc/self/task") == tasks);
-    CHECK(entries("/proc/self/fd") == fds);
+    CHECK(settled("/proc/self/task", tasks) == tasks);
+    CHECK(settled("/proc/self/fd", fds) == fds);
 
     STATUS(wattlm_open("direct:/nonexistent/model.gguf", NULL, &first), WATTLM_OK); /* it may come yet */
     STATUS(wattlm_ask(first, PROMPT, NULL, -1, &text, NULL), WATTLM_E_MODEL_NOT_FOUND);
@@ -112,7 +112,7 @@ int main(int argc, char **argv) {
     STATUS(wattlm_open("direct:", &o, &first), WATTLM_E_INVALID_REQUEST);
     CHECK(first == NULL && strstr(wattlm_last_error(NULL), "/nonexistent/wattlm.toml"));
 
-    CHECK(entries("/proc/self/task") == tasks);
+    CHECK(settled("/proc/self/task", tasks) == tasks);
     CHECK(getcwd(after, sizeof after) && strcmp(cwd, after) == 0);
     CHECK(environment() == env && strcmp(setlocale(LC_ALL, NULL), locale) == 0);
     return done("direct");

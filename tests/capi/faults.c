@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <stdatomic.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -17,12 +16,6 @@ static unsigned silence_ms = 1000;
 static double end;
 static _Atomic long statuses[600], answered, slowest_ms;
 static _Atomic double last_answer;
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
 
 static void in_time(double begun, long limit_ms) {
     long took = (long)((now() - begun) * 1000), slowest = slowest_ms;

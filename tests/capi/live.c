@@ -356,7 +356,7 @@ int main(int argc, char **argv) {
     CHECK(descriptors_at_rest() == fds);
     wattlm_close(llm);
 
-    CHECK(entries("/proc/self/task") == tasks);
+    CHECK(settled("/proc/self/task", tasks) == tasks);
     for (int i = 1; i < 32; i++)
         sigaction(i, NULL, &after[i]);
     for (int i = 1; i < 32; i++)

@@ -3,6 +3,8 @@
 #![allow(dead_code)]
 
 pub mod bed;
+#[cfg(all(feature = "daemon", feature = "engine"))]
+pub mod gpu;
 pub mod measure;
 pub mod plant;
 
