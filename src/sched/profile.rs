@@ -119,7 +119,7 @@ const ANSWER: Row = [1.0, 1.0, 256.0];
 const MIXED_FROM: f64 = 1.2;
 
 /// A step boundary and a sensor's refresh blur what a phase took by about this, in seconds.
-const EDGE: f64 = 0.01;
+const EDGE: f64 = 0.002;
 const EDGE_METERED: f64 = 0.03;
 /// Beyond the usual error, as a share: joules that were estimated, and phases that were mixed with others'.
 const ESTIMATED: f64 = 0.2;
@@ -417,11 +417,13 @@ struct Point {
 /// Also says by which factors it changed what is known of the usual point.
 fn learn(pair: &mut Option<Pair>, shape: &Shape, usual: &Row, point: &Point) -> (News, Cost) {
     let mut ratio = Cost { seconds: 1.0, joules: 1.0 };
-    let blur = |edge: f64, mixed: f64, more: f64| {
+    // `expected`: so many times as much as was measured. An error of so many seconds is a share of the longer of both, or
+    // something short would never tell that something long was thought of it.
+    let blur = |edge: f64, mixed: f64, more: f64, expected: f64| {
         let mixed = if point.mixed { mixed } else { 0.0 };
-        ((edge / point.time).min(1.0).powi(2) + mixed.powi(2) + more * more).sqrt()
+        let time = point.time * within(expected, 1.0, 1e3);
+        ((edge / time).min(1.0).powi(2) + mixed.powi(2) + more * more).sqrt()
     };
-    let energy = blur(EDGE_METERED, MIXED, if point.metered { 0.0 } else { ESTIMATED });
     let Some(pair) = pair else {
         let Some(seconds) = Fit::begin(shape, &point.x, point.seconds) else { return (News::Nothing, ratio) };
         *pair = Some(Pair { seconds, joules: point.joules.and_then(|joules| Fit::begin(shape, &point.x, joules)) });
@@ -437,8 +439,11 @@ fn learn(pair: &mut Option<Pair>, shape: &Shape, usual: &Row, point: &Point) -> 
         Some(joules) if point.mixed && at.joules > 0.0 => joules / at.joules * at.seconds,
         _ => point.seconds,
     };
-    let mut heard = pair.seconds.learn(&point.x, seconds, blur(EDGE, MIXED_TIME, 0.0));
+    let expected = at.seconds / seconds;
+    let mut heard = pair.seconds.learn(&point.x, seconds, blur(EDGE, MIXED_TIME, 0.0, expected));
     if let Some(joules) = point.joules {
+        let estimated = if point.metered { 0.0 } else { ESTIMATED };
+        let energy = blur(EDGE_METERED, MIXED, estimated, at.joules / joules);
         match &mut pair.joules {
             Some(fit) => heard = heard.max(fit.learn(&point.x, joules, energy)),
             none => *none = Fit::begin(shape, &point.x, joules),

@@ -114,6 +114,43 @@ fn another_draw_is_noticed_within_three_requests_and_a_single_wild_one_is_not_be
     near(profile.step(4, 1.0, 200.0).unwrap().seconds, dear.step(1.0, 200.0), 0.06);
 }
 
+/// A driver compiles what it needs at the first prompt of a kind, for seconds; the prompts themselves take a millisecond.
+#[test]
+fn what_a_driver_compiled_at_first_is_soon_forgotten() {
+    let gpu = |n: f64| 1e-3 + 1e-5 * n;
+    let run = |tokens: u32, more: f64| {
+        let phase = |tokens: u32, batch: f32, seconds: f64| PhaseMeasured {
+            tokens,
+            context: tokens / 2,
+            batch,
+            time: Duration::from_secs_f64(seconds),
+            energy: Microjoules::from_f64(20.0 * seconds),
+        };
+        Measured {
+            threads: 1,
+            prefill: phase(tokens, 1.0, gpu(f64::from(tokens)) * wobble(tokens) + more),
+            decode: phase(20, 1.0, 20.0 * 3e-4 + more),
+            metered: true,
+            ended: true,
+            ..Measured::default()
+        }
+    };
+    let mut profile = Profile::default();
+    for (tokens, compiles) in [(16, 4.4), (64, 1.8), (256, 0.9)] {
+        profile.learn(&run(tokens, compiles));
+    }
+    for i in 0..24 {
+        profile.learn(&run([16, 64, 128, 256][i % 4], 0.0));
+    }
+    for tokens in [16, 256] {
+        let (found, truth) = (profile.prefill(1, tokens, 0).unwrap(), gpu(f64::from(tokens)));
+        assert!((0.5..2.0).contains(&(found.seconds / truth)), "{tokens}: {found:?}, truly {truth} s");
+        assert!((0.4..2.5).contains(&(found.joules / (20.0 * truth))), "{tokens}: {found:?}, truly {} J", 20.0 * truth);
+    }
+    let found = profile.step(1, 1.0, 20.0).unwrap();
+    assert!((0.5..2.0).contains(&(found.seconds / 3e-4)), "{found:?}");
+}
+
 #[test]
 fn numbers_of_threads_are_kept_apart_and_bounded() {
     let mut profile = Profile::default();
