@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::choose::{choose, Choice, Found};
 use super::counter::Moment;
-use super::sources::{discover, Source};
+use super::sources::{discover, Role, Source};
 use super::Scope;
 use crate::clock::{self, Time};
 use crate::units::Microjoules;
@@ -60,6 +60,8 @@ pub struct MeterInfo {
     pub scope: Scope,
     /// Time between two refreshes of the sensor, as measured.
     pub refresh: Duration,
+    /// All its sensors are graphics cards': it sees nothing of the processor.
+    pub cards: bool,
 }
 
 /// What the configuration says of it.
@@ -177,7 +179,9 @@ impl Meter {
     /// What it is now. It may change when a sensor fails for long or comes back, see [`Meter::epoch`].
     pub fn info(&self) -> MeterInfo {
         let names: Vec<&str> = self.members.iter().map(|m| m.source.spec().name.as_str()).collect();
-        MeterInfo { source: names.join("+"), scope: self.scope, refresh: self.refresh() }
+        let card = |m: &Member| m.source.spec().role == Role::Graphics;
+        let cards = !self.members.is_empty() && self.members.iter().all(card);
+        MeterInfo { source: names.join("+"), scope: self.scope, refresh: self.refresh(), cards }
     }
 
     /// The longest time between two refreshes of its sensors, as measured.

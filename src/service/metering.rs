@@ -83,7 +83,7 @@ impl Metering {
             finishing: VecDeque::new(),
             progress: BTreeMap::new(),
             allowed: BTreeMap::new(),
-            info: MeterInfo { source: String::new(), scope: Scope::Board, refresh: Duration::ZERO },
+            info: MeterInfo { source: String::new(), scope: Scope::Board, refresh: Duration::ZERO, cards: false },
         }
     }
 
@@ -278,6 +278,7 @@ impl Core {
                     self.rests.forget();
                 }
             }
+            self.metering.ledger.sees_cards_alone(info.cards);
             self.metering.info = info;
         }
         let (at, totals) = (sample.reading.at, self.metering.ledger.totals());

@@ -169,13 +169,14 @@ fn run(stream: UnixStream, parent: i32) -> ! {
         sys::exit_now(1);
     }
 
-    let confine = config.sandbox;
+    let confine = config.sandbox.then(|| config.device.clone());
     let hooks = engine::Hooks {
         on_mapped: Box::new(move || match confine {
-            true => {
-                [early, sandbox::confine(parent)].into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(", ")
+            Some(device) => {
+                let reached = [early, sandbox::confine(parent, &device)];
+                reached.into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(", ")
             }
-            false => format!("{early}, the rest off by configuration"),
+            None => format!("{early}, the rest off by configuration"),
         }),
         progress,
     };

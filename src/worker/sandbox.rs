@@ -12,11 +12,12 @@
 //! The filter lists what is forbidden, not what is allowed: GPU drivers and the C library change which calls they
 //! need, and a filter that kills a working device in the field is worse than one that leaves `getpid` open.
 //!
-//! A lane on a GPU may open the GPUs' device files, and its driver may keep what it compiles in one folder while it loads:
-//! recompiling takes minutes on a small device. [`confine`] ends the writing.
+//! A lane on a GPU may open the GPUs' device files, for NVIDIA's driver does so whenever it maps more of the card's memory;
+//! and its driver may keep what it compiles in one folder while it loads, because recompiling takes minutes on a small
+//! device. [`confine`] ends that writing.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use landlock::{
     Access, AccessFs, AccessNet, Compatible, LandlockStatus, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetStatus,
@@ -51,7 +52,6 @@ pub fn forbid_writes(device: &Device) -> String {
         Device::Cpu => (Vec::new(), Vec::new()),
         Device::Gpu(_) => (gpu_nodes(), shader_caches()),
     };
-    let node = AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
     let cache = AccessFs::WriteFile
         | AccessFs::Truncate
         | AccessFs::MakeReg
@@ -67,7 +67,7 @@ pub fn forbid_writes(device: &Device) -> String {
             .create()?
             // GPU drivers and the C library open this one for writing.
             .add_rules(landlock::path_beneath_rules(["/dev/null"], AccessFs::WriteFile | AccessFs::Truncate))?
-            .add_rules(landlock::path_beneath_rules(&nodes, node))?
+            .add_rules(landlock::path_beneath_rules(&nodes, node_access()))?
             .add_rules(landlock::path_beneath_rules(&caches, cache))?
             .set_compatibility(landlock::CompatLevel::BestEffort)
             .restrict_self()
@@ -80,6 +80,11 @@ pub fn forbid_writes(device: &Device) -> String {
         Ok(_) => "no landlock (not in this kernel)".to_owned(),
         Err(e) => format!("no landlock ({e})"),
     }
+}
+
+/// What a driver does with its device files.
+fn node_access() -> landlock::BitFlags<AccessFs> {
+    AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev
 }
 
 fn gpu_nodes() -> Vec<PathBuf> {
@@ -97,15 +102,17 @@ fn shader_caches() -> Vec<PathBuf> {
 /// Takes away what a worker with a mapped model no longer needs, from all its threads. Returns what was reached.
 ///
 /// `parent` is the daemon's process id: changing the user resets the death signal, which is set again.
-pub fn confine(parent: i32) -> String {
+pub fn confine(parent: i32, device: &Device) -> String {
     let mut reached = Vec::new();
+    // Files are opened by their names, which seccomp cannot see and Landlock can: on a GPU it alone says which.
+    let on_gpu = device.is_gpu() && opens_again();
     if Uid::effective().is_root() {
         reached.push(match drop_root(parent) {
             Ok(()) => "uid nobody".to_owned(),
             Err(e) => format!("still root ({e})"),
         });
     }
-    if let Err(e) = install(change_filters) {
+    if let Err(e) = install(|| change_filters(on_gpu)) {
         reached.push(format!("no seccomp once loaded ({e})"));
     }
     reached.join(", ")
@@ -345,14 +352,36 @@ fn no_x32() -> BpfProgram {
     ]
 }
 
-fn change_filters() -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
+/// Whether the driver opens its device file again for memory that it maps, NVIDIA's on a card, and Landlock keeps it to such
+/// files. It takes away the folder of compiled shaders again, but only from this thread and those that it will start:
+/// others may still write to files that are in it.
+fn opens_again() -> bool {
+    let nodes = gpu_nodes();
+    if !nodes.iter().any(|node| node == Path::new("/dev/nvidiactl")) {
+        return false;
+    }
+    let result = (|| {
+        Ruleset::default()
+            .handle_access(AccessFs::from_write(LANDLOCK))?
+            .create()?
+            .add_rules(landlock::path_beneath_rules(["/dev/null"], AccessFs::WriteFile | AccessFs::Truncate))?
+            .add_rules(landlock::path_beneath_rules(&nodes, node_access()))?
+            .set_compatibility(landlock::CompatLevel::BestEffort)
+            .restrict_self()
+    })();
+    result.is_ok_and(|status: landlock::RestrictionStatus| status.ruleset != RulesetStatus::NotEnforced)
+}
+
+/// `nodes`: files may be opened for writing, because something else says which.
+fn change_filters(nodes: bool) -> Result<Vec<BpfProgram>, seccompiler::BackendError> {
     let mut forbidden = always(&[CHANGE, CHANGE_OLD]);
     // Opening for anything but reading.
     let open_for_writing = |flags_arg: u8| -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
-        [libc::O_WRONLY, libc::O_RDWR, libc::O_CREAT, libc::O_TRUNC]
-            .iter()
-            .map(|bit| when(flags_arg, SeccompCmpOp::MaskedEq(*bit as u64), *bit as u64))
-            .collect()
+        let flags: &[i32] = match nodes {
+            true => &[libc::O_CREAT],
+            false => &[libc::O_WRONLY, libc::O_RDWR, libc::O_CREAT, libc::O_TRUNC],
+        };
+        flags.iter().map(|bit| when(flags_arg, SeccompCmpOp::MaskedEq(*bit as u64), *bit as u64)).collect()
     };
     forbidden.insert(libc::SYS_openat, open_for_writing(2)?);
     #[cfg(target_arch = "x86_64")]
@@ -402,7 +431,8 @@ mod tests {
             UnixStream::connect(socket).map(drop).map_err(|e| e.kind())
         });
         let parent = nix::unistd::getppid().as_raw();
-        let reached = format!("{}, {}, {}", forbid_writes(&Device::Cpu), forbid_contact(), confine(parent));
+        let reached =
+            format!("{}, {}, {}", forbid_writes(&Device::Cpu), forbid_contact(), confine(parent, &Device::Cpu));
         println!("reached: {reached}");
         drop(other_thread.0);
         if !reached.contains(", seccomp") {

@@ -130,46 +130,62 @@ impl Ledger {
             (b.saturating_sub(*a) as f64 * rate / core) as u64
         };
         let heavy: Vec<u64> = gpus.iter().map(weigh).collect();
-        let by_gpus: u64 = heavy.iter().sum();
+        let by_gpus = heavy.iter().fold(0u64, |sum, w| sum.saturating_add(*w));
 
         let idle_watts = self.model.idle();
         let modelled = || {
             let gpus = by_gpus as f64 * core;
             Microjoules::from_f64((idle_watts + self.model.active(busy)) * seconds).0.saturating_add(gpus as u64)
         };
-        let energy = measured.unwrap_or_else(modelled);
-        let mut idle = Microjoules::from_f64(idle_watts * seconds).0.min(energy);
-        if (all as f64) < NOBODY * seconds * 1e9 && by_gpus == 0 {
-            idle = energy;
-        }
-        let active = energy - idle;
         // The CPU time of a GPU's worker is in what its GPU takes.
         let on_cpu = lanes.iter().map(|(_, a, b)| b.saturating_sub(*a)).sum::<u64>();
-        let weight = nanos(own).saturating_add(on_cpu).saturating_add(others).saturating_add(by_gpus);
-        let part = |w: u64| (u128::from(active) * u128::from(w)).checked_div(u128::from(weight)).unwrap_or(0) as u64;
-        let to_others = part(others);
-        let alone = by_gpus as f64 >= ALONE * weight as f64;
+        let on_cpus = nanos(own).saturating_add(on_cpu).saturating_add(others);
+        // A card's own sensor sees nothing of the processor: what that takes is modelled beside it.
+        let apart = self.cards && measured.is_some();
+        let of_cpus = match apart {
+            true => Microjoules::from_f64(self.model.active(on_cpus as f64 / 1e9 / seconds.max(1e-9)) * seconds).0,
+            false => 0,
+        };
+        let seen = measured.unwrap_or_else(modelled);
+        let energy = seen.saturating_add(of_cpus);
+        let mut idle = Microjoules::from_f64(idle_watts * seconds).0.min(seen);
+        if by_gpus == 0 && (apart || (all as f64) < NOBODY * seconds * 1e9) {
+            idle = seen;
+        }
+        let active = energy - idle;
+        let weight = on_cpus.saturating_add(by_gpus);
+        // What is split by CPU time, and what by the time that GPUs worked: with its weight.
+        let (cpu_pot, gpu_pot) =
+            if apart { ((of_cpus, on_cpus), (seen - idle, by_gpus)) } else { ((active, weight), (active, weight)) };
+        let part = |(energy, weight): (u64, u64), w: u64| {
+            (u128::from(energy) * u128::from(w)).checked_div(u128::from(weight)).unwrap_or(0) as u64
+        };
+        let to_others = part(cpu_pot, others);
+        let alone = (apart || by_gpus as f64 >= ALONE * weight as f64) && heavy.len() == 1;
         let shares: Vec<_> = lanes
             .iter()
-            .map(|(id, a, b)| (*id, *a, *b, part(b.saturating_sub(*a)), false))
-            .chain(gpus.iter().zip(&heavy).map(|((id, a, b), w)| (*id, *a, *b, part(*w), alone && heavy.len() == 1)))
+            .map(|(id, a, b)| (*id, *a, *b, part(cpu_pot, b.saturating_sub(*a)), (false, apart)))
+            .chain(gpus.iter().zip(&heavy).map(|((id, a, b), w)| (*id, *a, *b, part(gpu_pot, *w), (alone, false))))
             .collect();
         let idle_off = 2.0 * self.model.idle_error() * seconds * 1e6;
         let noise = (2.0 * self.model.idle_noise() * 1e6).powi(2) * 2.0 * NOISE_MEMORY * seconds;
-        let mut left = active - to_others;
-        for (id, a, b, share, alone) in shares {
+        let mut left = active.saturating_sub(to_others);
+        for (id, a, b, share, (alone, beside)) in shares {
+            let estimated = measured.is_none() || beside;
+            // Weights beyond all measure do not sum.
+            let share = share.min(left);
             left -= share;
             let of_all = if active > 0 { share as f64 / active as f64 } else { 0.0 };
             let off = [
                 if idle < energy { idle_off * of_all } else { 0.0 },
-                SPLIT_OFF * share.min(to_others) as f64,
-                if measured.is_none() { MODEL_OFF * share as f64 } else { 0.0 },
+                if apart { 0.0 } else { SPLIT_OFF * share.min(to_others) as f64 },
+                if estimated { MODEL_OFF * share as f64 } else { 0.0 },
                 if idle < energy { noise * of_all } else { 0.0 },
             ];
             // Shared, until a step claims it.
             self.share(share);
             let watts = share as f64 / 1e6 / seconds.max(1e-9);
-            let segment = Segment { to: b, energy: share, off, estimated: measured.is_none(), watts };
+            let segment = Segment { to: b, energy: share, off, estimated, watts };
             if let Some(l) = self.lanes.get_mut(&id) {
                 if alone && measured.is_some() {
                     l.seen_alone(b.saturating_sub(a), share);
@@ -187,9 +203,13 @@ impl Ledger {
         if measured.is_none() {
             self.totals.estimated += Microjoules(energy);
         } else {
+            self.totals.estimated += Microjoules(of_cpus);
             // How much CPUs draw cannot be told beside a GPU at work.
             if gpus.iter().any(|(_, a, b)| b > a) {
                 self.unseen = Default::default();
+            } else if apart {
+                // It rests, whatever the processor does.
+                self.learn(seen as f64 / 1e6, 0.0, 0.0, seconds);
             } else {
                 self.learn(energy as f64 / 1e6, all as f64 / 1e9, by_lanes as f64 / 1e9, seconds);
             }
@@ -212,7 +232,8 @@ impl Ledger {
         let Some(joules) = reading.total.map(|now| now.saturating_sub(total).as_f64()) else { return };
         let seconds = reading.fresh.min(reading.at).since(since).as_secs_f64();
         if seconds >= LESSON {
-            self.model.observe(joules / seconds, busy.saturating_sub(before).as_secs_f64() / seconds, seconds);
+            let busy = if self.cards { 0.0 } else { busy.saturating_sub(before).as_secs_f64() / seconds };
+            self.model.observe(joules / seconds, busy, seconds);
         }
     }
 

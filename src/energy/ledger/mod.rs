@@ -9,6 +9,9 @@
 //! It reads no clock and no file: samples come from outside. Before a step's energy is known it is charged by
 //! prediction, so that a budget is never behind by more than a step; the measurement corrects it.
 //!
+//! Where the meter is a graphics card's own sensor, its energy is split over the lanes on GPUs alone, and what CPUs take is
+//! modelled and added to it.
+//!
 //! What always holds: `metered` is exactly `idle + charged + others + shared`; a request is charged for steps that it
 //! took part in, for a lane that was brought up for it, and for nothing else; once [`Ledger::finish`] has said what a
 //! request used, that does not change.
@@ -170,6 +173,8 @@ impl Lesson {
 #[derive(Debug)]
 pub struct Ledger {
     model: PowerModel,
+    /// The meter sees graphics cards, and nothing of the processor.
+    cards: bool,
     /// Up to here energy is booked, with the CPU time used up to there.
     booked: Option<(Time, CpuUse)>,
     /// Readings since, with what was used at each.
@@ -202,6 +207,7 @@ impl Ledger {
     pub fn new(model: PowerModel) -> Ledger {
         Ledger {
             model,
+            cards: false,
             booked: None,
             history: VecDeque::new(),
             meter: None,
@@ -235,6 +241,12 @@ impl Ledger {
         self.model = model;
         self.unseen = Default::default();
         self.paused = None;
+    }
+
+    /// Whether the meter's sensors are graphics cards' alone. What they say is then that of lanes on GPUs, and what the
+    /// processor takes is modelled and added.
+    pub fn sees_cards_alone(&mut self, cards: bool) {
+        self.cards = cards;
     }
 
     /// How much of this lane's CPU time a request may still use if it may use this much energy in all.

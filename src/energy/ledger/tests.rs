@@ -408,7 +408,7 @@ fn the_split_of_a_decode_step_is_near_shapleys() {
 proptest! {
     #[test]
     fn the_parts_sum_to_the_meter_whatever_happens(
-        events in proptest::collection::vec((0u8..10, 0u64..200_000, any::<u8>()), 1..120),
+        events in proptest::collection::vec((0u8..12, 0u64..200_000, any::<u8>()), 1..120),
     ) {
         let mut device = Device::new();
         let mut told = BTreeMap::<RequestId, i128>::new();
@@ -442,6 +442,8 @@ proptest! {
                     let reading = Reading { fresh, bridged: n % 2 == 0, ..device.reading() };
                     device.ledger.sampled(reading, device.cpu.clone());
                 }
+                9 => device.ledger.sees_cards_alone(n % 2 == 0),
+                10 => *device.cpu.gpus.entry(lane).or_default() += Duration::from_micros(amount),
                 _ => device.read(),
             }
             device.check();
@@ -498,4 +500,49 @@ fn a_gpu_is_charged_by_the_time_it_worked_and_beside_a_processor_by_what_it_draw
     let before = device.ledger.totals().charged;
     near(before, 2.0 + 16.0 + 20.0, 0.6);
     near(Microjoules::from_f64(device.ledger.model().active(1.0)), 2.0, 0.1);
+}
+
+#[test]
+fn what_a_cards_own_sensor_says_is_the_cards_and_the_processors_part_is_modelled() {
+    const GPU: LaneId = LaneId(2);
+    let mut device = Device::new();
+    device.ledger.sees_cards_alone(true);
+    for lane in [LANE, GPU] {
+        device.ledger.loading(lane, None);
+        device.ledger.ready(lane, Duration::ZERO, CELL);
+    }
+    device.cpu.gpus.insert(GPU, Duration::ZERO);
+    // The card draws 20 W at rest, whatever the processor does, and 120 W at work.
+    let pass = |device: &mut Device, works: bool, cores: Duration, others: Duration| {
+        device.now = device.now + 100 * MS;
+        device.total += Microjoules::from_f64(if works { 12.0 } else { 2.0 });
+        *device.cpu.lanes.entry(LANE).or_default() += cores;
+        *device.cpu.lanes.entry(GPU).or_default() += if works { 50 * MS } else { Duration::ZERO };
+        device.cpu.busy += cores + others + if works { 50 * MS } else { Duration::ZERO };
+        if works {
+            *device.cpu.gpus.entry(GPU).or_default() += 100 * MS;
+            let parts = [StepPart { id: B, prefill: 0, decode: 1, context: 1 }];
+            device.ledger.step(GPU, device.cpu.gpus[&GPU], &parts);
+        }
+        if !cores.is_zero() {
+            let parts = [StepPart { id: A, prefill: 0, decode: 1, context: 1 }];
+            device.ledger.step(LANE, device.cpu.lanes[&LANE], &parts);
+        }
+        device.read();
+    };
+    for n in 0..30 {
+        pass(&mut device, false, Duration::ZERO, if n % 2 == 0 { 150 * MS } else { Duration::ZERO });
+    }
+    // One on each, while other programs keep a core busy.
+    device.ledger.started(A, device.now);
+    device.ledger.started(B, device.now);
+    for _ in 0..20 {
+        pass(&mut device, true, 100 * MS, 100 * MS);
+    }
+    let (on_cpu, on_gpu) = (device.finish(A), device.finish(B));
+    near(on_gpu.total(), 200.0, 4.0);
+    assert_eq!(on_gpu.quality(), Quality::Measured);
+    // 1 W for a core, as is built in.
+    near(on_cpu.total(), 2.0, 0.1);
+    assert_eq!(on_cpu.estimated, on_cpu.total());
 }
