@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use parking_lot::Mutex;
 
 use super::llama::modules::{self, Backend, BackendDevice};
+use super::llama::process;
 use crate::error::{Code, Error, Result};
 use crate::lane::{GpuId, GpuInfo, Gpus, GPU_MODULES};
 
@@ -160,8 +161,13 @@ pub fn find_gpus(dir: &Path) -> Gpus {
     let mut modules = 0;
     for module in GPU_MODULES.iter().filter(|m| dir.join(format!("libggml-{m}.so")).exists()) {
         modules += 1;
+        process::take_errors();
         match load_gpu_module(dir, module).map(Backend::gpus) {
-            Ok(found) if found.is_empty() => gpus.notes.push(format!("{module}: no driver offers a GPU")),
+            // What the backend says of that goes to its log.
+            Ok(found) if found.is_empty() => {
+                let why = process::take_errors().first().map_or(String::new(), |why| format!(" ({why})"));
+                gpus.notes.push(format!("{module}: no driver offers a GPU{why}"));
+            }
             Ok(found) => {
                 for (_, facts) in found {
                     gpus.add(GpuInfo {
