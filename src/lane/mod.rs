@@ -211,7 +211,8 @@ pub enum ToLane {
     Load(Box<LaneConfig>),
     /// Run this request. Never more at once than [`LaneConfig::slots`].
     Start(Box<Job>),
-    /// Run the probe of [`trust`] as soon as nothing else runs. Answered by [`FromLane::Probed`].
+    /// Run the probe of [`trust`] as soon as what runs has ended; what came later waits for it. Answered by
+    /// [`FromLane::Probed`].
     Probe,
     /// Compute this request's prompt but its last token, and hand the sequence's state over. Answered by
     /// [`FromLane::Exported`], or by `Done` where it comes to nothing.
@@ -342,6 +343,24 @@ pub struct Usage {
     pub decode_us: u64,
     /// Microseconds for giving the sequence's state out of the lane or taking it in. Part of neither of the others.
     pub handover_us: u64,
+}
+
+impl Usage {
+    /// What a request took whose prompt another lane had computed `before`, and whose state was moved. What was moved is no
+    /// cached prompt: it was computed for this request. Where the state was of no use, so that the prompt was computed twice, the
+    /// second time counts.
+    pub fn after(self, before: Usage) -> Usage {
+        if before.prompt_tokens == 0 {
+            return self;
+        }
+        let moved = self.cached_tokens >= before.prompt_tokens.saturating_sub(1);
+        Usage {
+            cached_tokens: if moved { before.cached_tokens.min(self.cached_tokens) } else { self.cached_tokens },
+            prefill_us: self.prefill_us.saturating_add(before.prefill_us),
+            handover_us: self.handover_us.saturating_add(before.handover_us),
+            ..self
+        }
+    }
 }
 
 /// A request's part in one step.

@@ -41,6 +41,17 @@ pub enum Policy {
     MinEnergy,
 }
 
+impl Policy {
+    /// As it is called on the wire and in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Policy::MaxThroughput => "max-throughput",
+            Policy::Balanced => "balanced",
+            Policy::MinEnergy => "min-energy",
+        }
+    }
+}
+
 /// The budgets of one kind of supply. `None`: no such limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Power {

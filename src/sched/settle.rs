@@ -304,6 +304,12 @@ impl Sched {
         self.is_awaited(site) || self.lanes.get(site).is_some_and(|entry| entry.wanted.is_some())
     }
 
+    /// Whether a lane comes up here without another one having to go first.
+    pub fn is_coming(&self, site: Site) -> bool {
+        let entry = self.lanes.get(site);
+        self.is_needed(site) && entry.is_some_and(|e| e.lane.is_some() || e.blocked.as_ref().is_none_or(|b| b.again))
+    }
+
     /// The best class that wants this site, and how long ago it began to. Somebody who wants it loaded counts as a
     /// request of the standard class.
     fn urgency(&self, site: Site) -> Option<(Class, u64)> {

@@ -364,7 +364,7 @@ pub struct VariantInfo {
 pub struct LaneStatus {
     /// `model:variant`.
     pub model: String,
-    /// `loading`, `ready`, `stopping`.
+    /// `loading`, `proving` (on a GPU, that is compared with the CPU first), `ready`, `stopping`.
     pub state: String,
     /// ggml's device.
     pub device: String,

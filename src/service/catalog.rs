@@ -14,8 +14,8 @@ use crate::error::{Code, Error};
 use crate::lane::{Device, GpuInfo, KvType, LaneConfig};
 use crate::models::digest::{sidecar_of, Digests};
 use crate::models::fit::{self, CpuKind, Need, Other, Wanted};
-use crate::models::memory;
-use crate::models::registry::{ModelSpec, Registry, Sources, Variant};
+use crate::models::memory::{self, Available};
+use crate::models::registry::{ModelSpec, Registry, Sources, Stamp, Variant};
 use crate::sched::{Candidate, VariantId};
 use crate::service::api::{ModelInfo, VariantInfo};
 
@@ -29,6 +29,24 @@ pub(super) enum Prepared {
     Failed(Error),
 }
 
+/// What a variant's file holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Content {
+    /// Stands for it: its digest, or while that is not known its file's size and time.
+    pub name: String,
+    /// The file when it was looked at.
+    pub stamp: Stamp,
+    /// It keeps this name: the digest is known, or nobody will compute it before a load.
+    pub settled: bool,
+}
+
+impl Content {
+    /// Whether both are the same, also where one of them was looked at before its digest was known.
+    pub fn is(&self, other: &Content) -> bool {
+        self.name == other.name || self.stamp == other.stamp
+    }
+}
+
 /// What a request's `model` means.
 pub(super) struct Resolved {
     pub variant: VariantId,
@@ -36,6 +54,16 @@ pub(super) struct Resolved {
     pub name: String,
     /// Answer length where the request sets none.
     pub max_tokens: u32,
+}
+
+impl Prepared {
+    /// There is no room beside others. Letting these go is worth it only where it would fit `alone`.
+    fn without_room(error: Error, alone: bool, held: Held) -> Prepared {
+        match alone && held.freeable.saturating_add(held.taken) > 0 {
+            true => Prepared::Blocked(error),
+            false => Prepared::Failed(error),
+        }
+    }
 }
 
 /// What the other lanes hold, as predicted.
@@ -46,6 +74,13 @@ pub(super) struct Held {
     pub taken: u64,
     /// Bytes that are not available and would be without the lanes.
     pub freeable: u64,
+}
+
+impl Held {
+    /// What could be had if they were gone.
+    fn alone(self, available: Available) -> Available {
+        Available { bytes: available.bytes.saturating_add(self.freeable), ..available }
+    }
 }
 
 pub(super) struct Catalog {
@@ -139,19 +174,21 @@ impl Catalog {
         all
     }
 
-    /// What stands for a variant's content: its digest, or where it has none its file's size and time; and what its cache
-    /// is made of. `None` for one whose digest is yet to be computed, or that cannot be loaded.
-    pub fn content(&self, id: VariantId) -> Option<(String, KvType)> {
+    /// What a variant's file holds now, whenever its header was read. `None` for one that cannot be loaded. It reads the
+    /// disk.
+    pub fn content(&self, id: VariantId) -> Option<Content> {
         let variant = self.registry.variant(id).filter(|v| v.facts.is_ok())?;
-        let content = match self.digests.remembered(&variant.path) {
-            Some(digest) => digest,
-            None if sidecar_of(&variant.path).exists() => return None,
-            None => {
-                let stamp = variant.stamp?;
-                format!("{} bytes of {}", stamp.size, stamp.mtime_ns)
-            }
-        };
-        Some((content, self.config.model_settings(&variant.model).kv_type))
+        let stamp = Stamp::of(&std::fs::metadata(&variant.path).ok()?);
+        let digest = self.digests.remembered(&variant.path);
+        let settled = digest.is_some() || !sidecar_of(&variant.path).exists();
+        let name = digest.unwrap_or_else(|| format!("{} bytes of {}", stamp.size, stamp.mtime_ns));
+        Some(Content { name, stamp, settled })
+    }
+
+    /// What a variant's key-value cache is made of.
+    pub fn kv_type(&self, id: VariantId) -> KvType {
+        let model = self.registry.variant(id).map_or("", |v| v.model.as_str());
+        self.config.model_settings(model).kv_type
     }
 
     /// All variants that can be loaded.
@@ -168,18 +205,6 @@ impl Catalog {
     /// `model:variant`, also of one whose file has gone since.
     pub fn name(&self, id: VariantId) -> String {
         self.registry.variant(id).map_or_else(|| format!("variant {}", id.0), Variant::full_name)
-    }
-
-    /// All variants that can be loaded.
-    pub fn ids(&self) -> Vec<VariantId> {
-        self.registry.variants().filter(|variant| variant.facts.is_ok()).map(|variant| variant.id).collect()
-    }
-
-    /// Stands for a variant's file as it is: its digest where that is known, else what the file system says of it.
-    pub fn identity(&self, id: VariantId) -> Option<String> {
-        let variant = self.registry.variant(id)?;
-        let digest = self.digests.remembered(&variant.path);
-        Some(digest.unwrap_or_else(|| format!("{}-{}", variant.bytes(), variant.modified())))
     }
 
     /// How long this variant's lane may be idle.
@@ -293,19 +318,19 @@ impl Catalog {
         if let Some(gpu) = gpu {
             return match fit::check_on_gpu(&name, &facts.shape, &wanted, gpu, &available, held.taken) {
                 Ok(need) => Prepared::Ready(Box::new(lane), need.host),
-                Err(error) if held.freeable + held.taken > 0 => Prepared::Blocked(error),
-                Err(error) => Prepared::Failed(error),
+                Err(error) => {
+                    // What other lanes hold of the GPU's own memory is not known: what does not fit there never does.
+                    let alone = held.alone(available);
+                    let fits = fit::check_on_gpu(&name, &facts.shape, &wanted, gpu, &alone, 0).is_ok();
+                    Prepared::without_room(error, fits, held)
+                }
             };
         }
         match fit::check(&name, &facts.shape, &wanted, cpu, &available, held.taken, &others) {
             Ok(need) => Prepared::Ready(Box::new(lane), need),
-            // Letting others go is worth it only where it helps.
             Err(error) => {
-                let alone = available.bytes.saturating_add(held.freeable);
-                match fit::predict(&facts.shape, &wanted, cpu).total() <= alone && held.freeable + held.taken > 0 {
-                    true => Prepared::Blocked(error),
-                    false => Prepared::Failed(error),
-                }
+                let fits = fit::predict(&facts.shape, &wanted, cpu).total() <= held.alone(available).bytes;
+                Prepared::without_room(error, fits, held)
             }
         }
     }

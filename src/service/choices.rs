@@ -11,7 +11,7 @@ use super::plans::{PlanReceipt, RequestReport, RequestState};
 use crate::clock::unix_seconds;
 use crate::error::{Code, Error};
 use crate::lane::RequestId;
-use crate::sched::{Choice, DeviceId, VariantId};
+use crate::sched::{Choice, VariantId};
 
 /// Requests remembered.
 pub(super) const KEPT: usize = 1024;
@@ -67,6 +67,11 @@ impl Choices {
         record.choice = Some(Box::new(choice.clone()));
     }
 
+    /// It ran, and waits again.
+    pub fn waits(&mut self, id: RequestId) {
+        self.set(id, RequestState::Waiting, None);
+    }
+
     pub fn started(&mut self, id: RequestId) {
         self.set(id, RequestState::Running, None);
     }
@@ -92,14 +97,9 @@ impl Choices {
 }
 
 impl Core {
-    /// `cpu`, `gpu0`, …
-    pub(super) fn device_name(&self, device: DeviceId) -> String {
-        self.gpus.name(device)
-    }
-
     /// Calls `f` with how things are called, for a request that asks for this variant.
     pub(super) fn named<T>(&self, asked: VariantId, f: impl FnOnce(&Names<'_>) -> T) -> T {
-        let device = |id| self.device_name(id);
+        let device = |id| self.gpus.name(id);
         let variant = |id| self.catalog.name(id);
         f(&Names { device: &device, variant: &variant, asked })
     }
@@ -115,8 +115,8 @@ impl Core {
     pub(super) fn plan_receipt(&self, choice: &Choice, threads: u32) -> PlanReceipt {
         let (joules, seconds) = super::explain::totals(&choice.forecast);
         PlanReceipt {
-            prefill: self.device_name(choice.plan.prefill.device),
-            decode: self.device_name(choice.plan.decode.device),
+            prefill: self.gpus.name(choice.plan.prefill.device),
+            decode: self.gpus.name(choice.plan.decode.device),
             threads,
             joules,
             seconds,

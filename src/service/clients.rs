@@ -1,5 +1,7 @@
 //! What clients ask of the service, and what they are told.
 
+use std::collections::BTreeSet;
+
 use super::accounting::energy_status;
 use super::api::{
     AccountQuery, EnergyReceipt, LaneStatus, ModelInfo, Outcome, Peer, Receipt, Sink, SinkClosed, Status, Update, Whose,
@@ -37,7 +39,7 @@ impl Core {
     pub(super) fn end_request(&mut self, id: RequestId, ending: Ending) -> Option<Event> {
         let request = self.requests.remove(&id)?;
         if request.lane.is_none() {
-            self.never_ran(id);
+            self.ended_waiting(id);
         }
         if let Some(lane) = request.lane.and_then(|id| self.lanes.by_id.get(&id)).and_then(|slot| slot.lane.as_ref()) {
             lane.send(ToLane::Cancel(id));
@@ -51,15 +53,15 @@ impl Core {
 
     pub(super) fn models(&self) -> Vec<ModelInfo> {
         self.catalog.list(|variant| {
-            match self.sched.lane_state(Site::cpu(variant)) {
-                LaneState::Unloaded => "unloaded",
-                LaneState::Loading => "loading",
-                LaneState::Ready => "loaded",
-                LaneState::Stopping => "stopping",
-                LaneState::Quarantined { .. } => "quarantined",
-            }
-            .to_owned()
+            let mut sites = self.sites(variant);
+            sites.extend(self.sched.places(variant));
+            state(sites.into_iter().map(|site| self.sched.lane_state(site))).to_owned()
         })
+    }
+
+    /// Where a variant has lanes, and the CPU, where it may be about to have one.
+    fn sites(&self, variant: VariantId) -> BTreeSet<Site> {
+        self.lanes.of(variant).map(|slot| slot.site).chain([Site::cpu(variant)]).collect()
     }
 
     pub(super) fn load(&mut self, peer: Peer, model: &str, mut sink: Box<dyn Sink>) {
@@ -103,11 +105,7 @@ impl Core {
             Err(e) => reply(Err(e)),
             Ok(r) => {
                 self.unload_replies.push((r.variant, reply));
-                let mut sites: Vec<Site> = self.lanes.of(r.variant).map(|slot| slot.site).collect();
-                if sites.is_empty() {
-                    sites.push(Site::cpu(r.variant));
-                }
-                for site in sites {
+                for site in self.sites(r.variant) {
                     self.event(Event::Unload(site));
                 }
                 if self.lanes.of(r.variant).next().is_none() {
@@ -208,6 +206,25 @@ impl Core {
         for id in ids {
             self.tell(id, &mut what);
         }
+    }
+}
+
+/// How far a variant is, of whose places each is as far as this: as far as the best of them.
+fn state(places: impl Iterator<Item = LaneState>) -> &'static str {
+    // What is nowhere can be loaded, unless it failed too often in all places.
+    let rank = |state: &LaneState| match state {
+        LaneState::Ready => 4,
+        LaneState::Loading => 3,
+        LaneState::Stopping => 2,
+        LaneState::Unloaded => 1,
+        LaneState::Quarantined { .. } => 0,
+    };
+    match places.max_by_key(rank) {
+        Some(LaneState::Ready) => "loaded",
+        Some(LaneState::Loading) => "loading",
+        Some(LaneState::Stopping) => "stopping",
+        Some(LaneState::Quarantined { .. }) => "quarantined",
+        Some(LaneState::Unloaded) | None => "unloaded",
     }
 }
 

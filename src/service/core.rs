@@ -165,7 +165,7 @@ impl Core {
         dues.into_iter().flatten().min()
     }
 
-    fn timers(&mut self) {
+    pub(super) fn timers(&mut self) {
         let now = self.clock.now();
         if self.sched.next_timeout().is_some_and(|t| t <= now) {
             self.event(Event::Tick);
@@ -189,7 +189,6 @@ impl Core {
     fn end(mut self, inbox: &Receiver<Msg>) {
         self.settle_all();
         self.account_rest();
-        self.keep_profiles_now();
         let gone = || Error::new(Code::ShuttingDown, "the daemon is stopping");
         for (_, request) in std::mem::take(&mut self.requests) {
             request.fail(gone());
@@ -206,9 +205,11 @@ impl Core {
         for (_, reply) in self.unload_replies.drain(..) {
             reply(Ok(()));
         }
+        // After all from which something could be learnt, and after those who wait: a disk may be slow.
+        self.keep_profiles_now();
     }
 
-    fn message(&mut self, msg: Msg) {
+    pub(super) fn message(&mut self, msg: Msg) {
         match msg {
             Msg::Generate { peer, id, request, sink } => self.arrived(peer, id, *request, sink),
             Msg::Cancel { peer, id, reply } => reply(self.cancel(peer, id)),
@@ -217,7 +218,7 @@ impl Core {
             Msg::Load { peer, model, sink } => self.load(peer, &model, sink),
             Msg::Unload { peer, model, reply } => self.unload(peer, &model, reply),
             Msg::Status(reply) => {
-                self.look_for_gpus(false);
+                self.look_for_gpus_again();
                 reply(self.status());
             }
             Msg::Gpus(gpus) => self.gpus_found(gpus),
@@ -264,6 +265,9 @@ impl Core {
             self.keep_purses();
             for action in actions {
                 events.extend(self.perform(action));
+            }
+            if events.is_empty() && self.later.is_empty() {
+                self.settle_proofs();
             }
             events.extend(self.later.drain(..));
         }
@@ -340,9 +344,10 @@ impl Core {
                 slot.running.push(id);
                 if let Some(l) = &slot.lane {
                     let job = Box::new(Job { allowance_us, ..request.job() });
-                    l.send(match request.state.clone() {
+                    // Whoever starts anew after this has no more of it.
+                    l.send(match request.state.take() {
+                        _ if export => ToLane::Prefill(job),
                         Some(state) => ToLane::Resume(job, state),
-                        None if export => ToLane::Prefill(job),
                         None => ToLane::Start(job),
                     });
                 }
@@ -355,7 +360,7 @@ impl Core {
                     self.choices.ended(id, RequestState::Refused, error.code);
                     request.fail(error);
                 }
-                self.never_ran(id);
+                self.ended_waiting(id);
                 None
             }
             Action::Expire(id) => self.end_request(id, Ending::Expired),

@@ -77,7 +77,7 @@ impl Core {
             let (prompts, answers) = profile.confidence();
             ProfileStatus {
                 model: self.catalog.name(site.variant),
-                device: self.device_name(site.device),
+                device: self.gpus.name(site.device),
                 prompts,
                 answers,
                 calibrated: self.profiles.stamps(site).calibrated,
@@ -98,7 +98,7 @@ impl Core {
         threads.sort_unstable();
         ProfileReport {
             model: self.catalog.name(site.variant),
-            device: self.device_name(site.device),
+            device: self.gpus.name(site.device),
             hardware: self.device(site.device).map_or_else(String::new, |(_, hardware)| hardware),
             metered: self.metered(),
             prompts,

@@ -58,7 +58,7 @@ impl Names<'_> {
 
     /// Why this was chosen.
     pub fn reason(&self, choice: &Choice) -> String {
-        let policy = policy_name(choice.policy);
+        let policy = choice.policy.name();
         let place = self.place(&choice.plan);
         let reason = match choice.reason {
             Reason::Only => "the only lane of this model".to_owned(),
@@ -104,15 +104,6 @@ impl Names<'_> {
             true if percent > -0.5 => Some(format!("as much as {than}, nearly")),
             _ => None,
         }
-    }
-}
-
-/// On the wire and in the configuration.
-pub(super) fn policy_name(policy: Policy) -> &'static str {
-    match policy {
-        Policy::MaxThroughput => "max-throughput",
-        Policy::Balanced => "balanced",
-        Policy::MinEnergy => "min-energy",
     }
 }
 

@@ -35,7 +35,7 @@ const DRIVER_FILES: &[&str] = &[
 /// How variables begin that change which GPUs there are or how they compute.
 const VARIABLES: &[&str] = &["GGML_VK_", "CUDA_VISIBLE_DEVICES", "VK_", "GALLIVM_", "LP_"];
 
-/// Requests look whether a driver has changed, at most so often.
+/// Whoever asks for something has it looked whether a driver has changed, at most so often.
 const LOOK: Duration = Duration::from_secs(60);
 
 /// Shorter sleep is none: the two clocks are not read at once.
@@ -137,7 +137,7 @@ impl Core {
         }
     }
 
-    /// A request came: a good time to see whether a driver has changed or the device has slept.
+    /// A request came, or somebody wants to know: a good time to see whether a driver has changed or the device has slept.
     pub(super) fn look_for_gpus_again(&mut self) {
         let (looked, asleep) = self.gpus.looked;
         if self.clock.now().since(looked) >= LOOK || clock::asleep().saturating_sub(asleep) >= NAP {

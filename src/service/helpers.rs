@@ -48,8 +48,14 @@ pub(super) fn spawn(builder: thread::Builder, body: impl FnOnce() + Send + 'stat
         body();
     })?;
     state.running += 1;
-    state.threads.retain(|t| !t.is_finished());
+    let all = std::mem::take(&mut state.threads);
+    let (ended, running): (Vec<_>, Vec<_>) = all.into_iter().partition(JoinHandle::is_finished);
+    state.threads = running;
     state.threads.push(thread);
+    drop(state);
+    // Waited for and not let go of: the kernel may not be through with them, and then they are threads of this process that
+    // nobody can wait for any more. It takes no time.
+    ended.into_iter().for_each(|t| drop(t.join()));
     Ok(())
 }
 
@@ -83,6 +89,7 @@ impl Helpers {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc::channel;
 
     use super::*;
@@ -107,5 +114,43 @@ mod tests {
         drop(go_on);
         assert!(helpers.join(Duration::from_secs(60)));
         assert!(helpers.join(Duration::ZERO));
+    }
+
+    /// What a thread still has to do when it counts as finished.
+    struct LastThings(std::sync::mpsc::Receiver<()>, Arc<AtomicBool>);
+
+    impl Drop for LastThings {
+        fn drop(&mut self) {
+            let _ = self.0.recv();
+            self.1.store(true, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn one_that_has_ended_is_waited_for_and_not_let_go_of() {
+        thread_local! {
+            static LAST: RefCell<Option<LastThings>> = const { RefCell::new(None) };
+        }
+        let helpers = Arc::new(Helpers::default());
+        let theirs = Arc::clone(&helpers);
+        let (go, goes) = channel();
+        let gone = Arc::new(AtomicBool::new(false));
+        let last = LastThings(goes, Arc::clone(&gone));
+        let (tell, told) = channel();
+        let starter = thread::spawn(move || {
+            enter(Arc::clone(&theirs));
+            spawn(thread::Builder::new(), move || LAST.with(|l| *l.borrow_mut() = Some(last))).unwrap();
+            while !theirs.state.lock().threads[0].is_finished() {
+                thread::yield_now();
+            }
+            spawn(thread::Builder::new(), || ()).unwrap();
+            tell.send(gone.load(Ordering::SeqCst)).unwrap();
+        });
+        // Who lets go of it has gone on by then.
+        let early = told.recv_timeout(Duration::from_millis(300)).ok();
+        drop(go);
+        assert_eq!(early.or_else(|| told.recv().ok()), Some(true));
+        starter.join().unwrap();
+        assert!(helpers.join(Duration::from_secs(60)));
     }
 }

@@ -17,6 +17,7 @@ use crate::sched::{Site, VariantId};
 use crate::service::api::Sink;
 use crate::service::backlog::Listening;
 use crate::service::catalog::Held;
+use crate::service::trust::Loaded;
 
 /// A heartbeat may be this late before its worker counts as hung: a loaded two-core machine delays a thread by tens
 /// of milliseconds, and together with the heartbeat this stays under the promised heartbeat plus one second.
@@ -59,6 +60,8 @@ pub(super) struct LaneSlot {
     pub load_failed: bool,
     pub lane: Option<Box<dyn Lane>>,
     pub info: Option<LaneInfo>,
+    /// What it has loaded, or will have: known from before its process is started.
+    pub loaded: Option<Loaded>,
     /// The CPU variant it chose, known before its first computation.
     pub cpu_variant: Option<String>,
     pub progress: f32,
@@ -67,7 +70,8 @@ pub(super) struct LaneSlot {
     pub exporting: Vec<RequestId>,
     /// Its clock (see [`Step::cpu_end_us`](crate::lane::Step)) at the end of its last step, and when that was.
     pub clock: Option<(Duration, Time)>,
-    /// CPU time that its worker had used when it came up.
+    /// CPU time that its worker had used when it began to take requests: the probe, where it had to answer one, is part of
+    /// bringing it up.
     pub load: Duration,
     /// It was asked the probe.
     pub probing: bool,
@@ -113,6 +117,7 @@ impl LaneSlot {
             load_failed: false,
             lane: None,
             info: None,
+            loaded: None,
             cpu_variant: None,
             progress: 0.0,
             running: Vec::new(),
@@ -188,8 +193,8 @@ impl LaneSlot {
         self.lane.as_ref()?.cpu()
     }
 
-    /// The clock of a lane on a GPU at this time, `cpu` being its worker's CPU time: while it loads, that; then it goes on
-    /// as long as something runs. A step that has not ended counts.
+    /// The clock of a lane on a GPU at this time, `cpu` being its worker's CPU time: while it loads and proves itself, that;
+    /// then it goes on as long as something runs. A step that has not ended counts.
     pub fn gpu_clock(&self, at: Time, cpu: Option<&Duration>) -> Option<Duration> {
         let Some((clock, since)) = self.clock else { return cpu.copied() };
         let more = if self.running.is_empty() { Duration::ZERO } else { at.since(since.max(self.begun)) };
@@ -203,9 +208,10 @@ impl LaneSlot {
         self.pace.map_or(has, |pace| asked(pace).min(has))
     }
 
-    /// It loads, or answers somebody.
+    /// It comes up, or answers somebody.
     pub fn works(&self) -> bool {
-        matches!(self.phase, Phase::Preparing | Phase::Loading) || self.probing || !self.running.is_empty()
+        let comes = matches!(self.phase, Phase::Preparing | Phase::Loading | Phase::Proving);
+        comes || self.probing || !self.running.is_empty()
     }
 
     pub fn killed(&self) -> bool {

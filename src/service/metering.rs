@@ -153,16 +153,15 @@ impl Core {
         sampler.set(lanes.collect(), busy, self.sched.wants_signals());
     }
 
-    /// A lane's worker has mapped its model: what it used until now was for that.
+    /// A lane takes requests from now on: what its worker used until now was for that.
     pub(super) fn lane_woke(&mut self, id: LaneId) {
         // Where that cannot be told, nobody is charged for it: who woke it must not wait for it for ever.
-        let cpu = match self.lanes.by_id.get(&id).filter(|slot| !slot.site.device.is_cpu()) {
-            Some(slot) => slot.load,
-            None => self.worker_cpu(id).unwrap_or_default(),
-        };
+        let cpu = self.worker_cpu(id).unwrap_or_default();
         let cell = self.lanes.by_id.get(&id).and_then(|slot| slot.info.as_ref()).map_or(0.0, |info| info.cell_cost);
         let now = self.clock.now();
         if let Some(slot) = self.lanes.by_id.get_mut(&id) {
+            // What was told of it while it came up was this clock: it must not go back.
+            slot.load = cpu;
             slot.clock = Some((cpu, now));
         }
         self.metering.ledger.ready(id, cpu, cell);
@@ -354,9 +353,11 @@ impl Core {
     }
 
     /// A request ended that does not run: nothing but what was already told is to come.
-    pub(super) fn never_ran(&mut self, id: RequestId) {
+    pub(super) fn ended_waiting(&mut self, id: RequestId) {
         let now = self.clock.now();
-        self.metering.ledger.finish(id, self.metering.info.refresh, now);
+        let charge = self.metering.ledger.finish(id, self.metering.info.refresh, now);
+        // It may have run before: until its budget was used up, its prompt was computed, or its lane was lost.
+        self.measured(id, &charge, false, false);
         self.settled();
     }
 

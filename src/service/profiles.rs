@@ -2,7 +2,8 @@
 //!
 //! A file belongs to what it was measured with: the model's content, the device, its driver, wattlm's version and
 //! llama.cpp's. Where one of these is another, so is the file's name, and the old one is as good as none. Files are read
-//! when a site is first known and written seldom: when nothing runs, and only where much was learnt since.
+//! when a site is first known and written seldom: when nothing runs, and only where much was learnt since. What a site's
+//! profile belongs to is what its lane has loaded, and without a lane what would be loaded now.
 //!
 //! What always holds: what cannot be read, or makes no sense, is left aside with a line in the log; a disk that cannot be
 //! written costs what was learnt since, and nothing else; at most [`FILES`] files are kept.
@@ -17,11 +18,13 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
+use super::catalog::Content;
 use super::core::Core;
 use super::{cpu, keep};
 use crate::clock::{unix_seconds, Time};
 use crate::lane::KvType;
 use crate::models::digest::hex;
+use crate::models::registry::Stamp;
 use crate::sched::{DeviceId, Event, Profile, Site};
 
 /// Changes when the meaning of a file does; others are left aside.
@@ -36,7 +39,7 @@ const FILES: usize = 128;
 /// What a profile was measured with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Identity {
-    /// The model's digest; where none was ever computed, its file's size and time.
+    /// The model's content, by its digest; where none was ever computed, by its file's size and time.
     model: String,
     /// `cpu`, `gpu0`, …
     device: String,
@@ -52,6 +55,11 @@ pub(super) struct Identity {
 impl Identity {
     fn new(model: String, device: String, hardware: String, kv_type: KvType) -> Identity {
         Identity { model, device, hardware, kv_type, wattlm: crate::VERSION.into(), llama: crate::LLAMA.into() }
+    }
+
+    /// The same but for the model.
+    fn setting_is(&self, other: &Identity) -> bool {
+        Identity { model: other.model.clone(), ..self.clone() } == *other
     }
 
     fn file(&self) -> String {
@@ -77,8 +85,12 @@ struct File {
 /// What is known of a site's file.
 #[derive(Debug, Default)]
 struct Known {
-    /// Of the file that was read, or written last.
+    /// What is known belongs to this: it was asked for last.
     identity: Option<Identity>,
+    /// The model's file, as it was then.
+    stamp: Option<Stamp>,
+    /// It is the same under another name: the digest was computed since. The file is to be written under the new one.
+    renamed: bool,
     saved: Option<u64>,
     calibrated: Option<u64>,
     /// Requests measured, in all and when it was saved.
@@ -109,25 +121,33 @@ impl Profiles {
         Profiles { dir: state.join("profiles"), known: BTreeMap::new() }
     }
 
-    /// What an earlier run measured here with the same things. `None` where that is nothing, or where this run has
-    /// measured something itself.
-    fn read(&mut self, site: Site, identity: &Identity) -> Option<Profile> {
+    /// From now on a site's profile belongs to this, the model's file being as `stamp` says. What it is from now on, where it
+    /// is not what it was: what an earlier run measured with the same things, or nothing.
+    fn read(&mut self, site: Site, identity: &Identity, stamp: Stamp) -> Option<Profile> {
         let known = self.known.entry(site).or_default();
-        if known.measured > 0 || known.identity.as_ref() == Some(identity) {
+        let before = known.stamp.replace(stamp);
+        if known.identity.as_ref() == Some(identity) {
+            return None;
+        }
+        let anything = known.measured > 0 || known.saved.is_some();
+        let same = known.identity.as_ref().is_none_or(|old| old.setting_is(identity) && before == Some(stamp));
+        if anything && same {
+            known.renamed = known.identity.replace(identity.clone()).is_some();
             return None;
         }
         // Another model, device or driver under the same name: what was known is of no use.
-        *known = Known { identity: Some(identity.clone()), ..Known::default() };
+        *known = Known { identity: Some(identity.clone()), stamp: Some(stamp), ..Known::default() };
+        let nothing = (anything || before.is_some()).then(Profile::default);
         let path = self.dir.join(identity.file());
         match read(&path, identity) {
             Ok(Some(file)) => {
                 (known.saved, known.calibrated) = (Some(file.saved), file.calibrated);
                 Some(file.profile)
             }
-            Ok(None) => None,
+            Ok(None) => nothing,
             Err(e) => {
                 log::warn!("{}: {e}; it is left aside, and what the model takes is measured anew", path.display());
-                None
+                nothing
             }
         }
     }
@@ -148,9 +168,15 @@ impl Profiles {
         let due = |known: &Known| {
             let new = known.measured - known.kept.min(known.measured);
             let rested = known.at.is_none_or(|at| now.since(at) >= BETWEEN);
-            (all && new > 0) || (rested && (known.fresh || new > known.kept / 3) && new > 0)
+            let much = (known.fresh && new > 0) || new > known.kept / 3;
+            known.renamed || (new > 0 && all) || (rested && much)
         };
         self.known.iter().filter(|(_, known)| due(known)).map(|(site, _)| *site).collect()
+    }
+
+    /// What is known of a site belongs to this.
+    fn identity(&self, site: Site) -> Option<Identity> {
+        self.known.get(&site)?.identity.clone()
     }
 
     pub fn stamps(&self, site: Site) -> Stamps {
@@ -161,6 +187,7 @@ impl Profiles {
     fn save(&mut self, site: Site, name: String, identity: Identity, profile: Profile, now: Time) -> Writing {
         let known = self.known.entry(site).or_default();
         (known.kept, known.fresh, known.saved, known.at) = (known.measured, false, Some(unix_seconds()), Some(now));
+        known.renamed = false;
         known.identity = Some(identity.clone());
         let path = self.dir.join(identity.file());
         let file =
@@ -233,11 +260,21 @@ fn prune(folder: &Path) {
 }
 
 impl Core {
-    /// What a profile of this site belongs to. `None` while that is not known.
-    fn identity(&self, site: Site) -> Option<Identity> {
-        let (model, kv_type) = self.catalog.content(site.variant)?;
+    /// What a profile of this site belongs to with this content. `None` where there is no such device.
+    pub(super) fn identity(&self, site: Site, content: &Content) -> Option<Identity> {
         let (device, hardware) = self.device(site.device)?;
-        Some(Identity::new(model, device, hardware, kv_type))
+        Some(Identity::new(content.name.clone(), device, hardware, self.catalog.kv_type(site.variant)))
+    }
+
+    /// What a profile of this site belongs to now. `None` while that is not known.
+    fn belongs(&self, site: Site) -> Option<(Identity, Stamp)> {
+        let slot = self.lanes.of(site.variant).find(|slot| slot.site == site);
+        if let Some(loaded) = slot.and_then(|slot| slot.loaded.as_ref()) {
+            return Some((loaded.identity.clone(), loaded.content.stamp));
+        }
+        // A digest that is yet to be computed would be another name for the same.
+        let content = self.catalog.content(site.variant).filter(|content| content.settled)?;
+        Some((self.identity(site, &content)?, content.stamp))
     }
 
     /// A device's name, and what it is: for a GPU with its driver.
@@ -262,11 +299,15 @@ impl Core {
         }
     }
 
-    /// What an earlier run measured here, to be told to the scheduler.
+    /// What is known here, to be told to the scheduler, where that is not what it was: because an earlier run measured it,
+    /// or because the model's file, or the device, is another one since.
     pub(super) fn stored(&mut self, site: Site) -> Option<Event> {
-        let identity = self.identity(site)?;
-        let profile = Box::new(self.profiles.read(site, &identity)?);
-        log::debug!("{} on {}: measured before", self.catalog.name(site.variant), identity.device);
+        let (identity, stamp) = self.belongs(site)?;
+        let profile = Box::new(self.profiles.read(site, &identity, stamp)?);
+        // What has ended and is not charged yet was measured before.
+        self.tallies.forget(site);
+        let what = if *profile == Profile::default() { "nothing was" } else { "it was" };
+        log::debug!("{} on {}: {what} measured before", self.catalog.name(site.variant), identity.device);
         Some(Event::Profile { site, profile })
     }
 
@@ -290,7 +331,9 @@ impl Core {
         let mut writings = Vec::new();
         let now = self.clock.now();
         for site in self.profiles.due(all, now) {
-            let (Some(identity), Some(profile)) = (self.identity(site), self.sched.profile(site)) else { continue };
+            // Not what it would belong to by now: the model's file may have been replaced since.
+            let identity = self.profiles.identity(site).or_else(|| Some(self.belongs(site)?.0));
+            let (Some(identity), Some(profile)) = (identity, self.sched.profile(site)) else { continue };
             let (name, profile) = (self.catalog.name(site.variant), profile.clone());
             writings.push(self.profiles.save(site, name, identity, profile, now));
         }
@@ -332,6 +375,11 @@ mod tests {
         Identity::new(model.to_owned(), "cpu".into(), "a board".into(), KvType::F16)
     }
 
+    /// A model's file after so many changes.
+    fn stamp(n: i64) -> Stamp {
+        Stamp { size: 1, mtime_ns: n, ctime_ns: n, ino: 1, dev: 1 }
+    }
+
     fn site(n: u32) -> Site {
         Site::cpu(VariantId(n))
     }
@@ -350,9 +398,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = save(dir.path(), &identity("abc"));
         let mut next = Profiles::new(dir.path());
-        assert_eq!(next.read(site(0), &identity("abc")), Some(Profile::default()));
+        assert_eq!(next.read(site(0), &identity("abc"), stamp(0)), Some(Profile::default()));
         assert!(next.stamps(site(0)).calibrated.is_some_and(|at| at > 0));
-        assert_eq!(next.read(site(0), &identity("abc")), None, "once");
+        assert_eq!(next.read(site(0), &identity("abc"), stamp(0)), None, "once");
         for other in [
             identity("abd"),
             Identity { device: "gpu0".into(), ..identity("abc") },
@@ -361,11 +409,11 @@ mod tests {
             Identity { wattlm: "next".into(), ..identity("abc") },
             Identity { kv_type: KvType::Q8_0, ..identity("abc") },
         ] {
-            assert_eq!(Profiles::new(dir.path()).read(site(0), &other), None, "{other:?}");
+            assert_eq!(Profiles::new(dir.path()).read(site(0), &other, stamp(0)), None, "{other:?}");
         }
         // Even where it lies under the other's name.
         fs::rename(&path, path.with_file_name(identity("abd").file())).unwrap();
-        assert_eq!(Profiles::new(dir.path()).read(site(0), &identity("abd")), None);
+        assert_eq!(Profiles::new(dir.path()).read(site(0), &identity("abd"), stamp(0)), None);
     }
 
     #[test]
@@ -374,7 +422,48 @@ mod tests {
         save(dir.path(), &identity("abc"));
         let mut next = Profiles::new(dir.path());
         next.measured(site(0), false);
-        assert_eq!(next.read(site(0), &identity("abc")), None);
+        assert_eq!(next.read(site(0), &identity("abc"), stamp(0)), None);
+    }
+
+    #[test]
+    fn what_was_measured_of_a_file_that_was_replaced_is_neither_told_nor_saved_for_the_new_one() {
+        let dir = tempfile::tempdir().unwrap();
+        save(dir.path(), &identity("abc"));
+        let mut profiles = Profiles::new(dir.path());
+        assert!(profiles.read(site(0), &identity("abc"), stamp(0)).is_some());
+        profiles.measured(site(0), true);
+        // Of the new file nothing is known: that is told.
+        assert_eq!(profiles.read(site(0), &identity("new"), stamp(1)), Some(Profile::default()));
+        assert_eq!((profiles.due(true, Time::ZERO), profiles.identity(site(0))), (vec![], Some(identity("new"))));
+        assert_eq!(profiles.stamps(site(0)).calibrated, None);
+        profiles.measured(site(0), false);
+        assert_eq!(profiles.read(site(0), &identity("new"), stamp(1)), None);
+        // And of one that was there before, what is on the disk, whatever was measured meanwhile.
+        assert!(profiles.read(site(0), &identity("abc"), stamp(2)).is_some());
+        assert!(profiles.stamps(site(0)).calibrated.is_some());
+        // Another driver is as another file.
+        profiles.measured(site(0), false);
+        let other = Identity { hardware: "another driver".into(), ..identity("abc") };
+        assert_eq!(profiles.read(site(0), &other, stamp(2)), Some(Profile::default()));
+    }
+
+    #[test]
+    fn a_digest_that_becomes_known_is_another_name_for_the_same_model() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut profiles = Profiles::new(dir.path());
+        assert_eq!(profiles.read(site(0), &identity("1 bytes of 7"), stamp(7)), None);
+        profiles.measured(site(0), false);
+        profiles.save(site(0), "m".into(), identity("1 bytes of 7"), Profile::default(), Time::ZERO).write();
+        assert_eq!(profiles.due(true, Time::ZERO), []);
+        assert_eq!(profiles.read(site(0), &identity("abc"), stamp(7)), None);
+        // The next run looks for it under the digest.
+        assert_eq!(
+            (profiles.due(false, Time::ZERO), profiles.identity(site(0))),
+            (vec![site(0)], Some(identity("abc")))
+        );
+        profiles.save(site(0), "m".into(), identity("abc"), Profile::default(), Time::ZERO).write();
+        assert_eq!(profiles.due(true, Time::ZERO), []);
+        assert_eq!(Profiles::new(dir.path()).read(site(0), &identity("abc"), stamp(7)), Some(Profile::default()));
     }
 
     #[test]
@@ -393,11 +482,11 @@ mod tests {
         ] {
             fs::write(&path, &bad).unwrap();
             let mut profiles = Profiles::new(dir.path());
-            assert_eq!(profiles.read(site(0), &identity("abc")), None, "{}", &bad[..bad.len().min(80)]);
+            assert_eq!(profiles.read(site(0), &identity("abc"), stamp(0)), None, "{}", &bad[..bad.len().min(80)]);
         }
         fs::remove_file(&path).unwrap();
         fs::create_dir(&path).unwrap();
-        assert_eq!(Profiles::new(dir.path()).read(site(0), &identity("abc")), None);
+        assert_eq!(Profiles::new(dir.path()).read(site(0), &identity("abc"), stamp(0)), None);
         // And nothing hinders from writing, where something can be written.
         save(&dir.path().join("other"), &identity("abc"));
         save(Path::new("/proc/nowhere"), &identity("abc"));

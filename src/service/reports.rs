@@ -19,6 +19,9 @@ impl Core {
     pub(super) fn verified(&mut self, id: LaneId, verified: Result<(), Error>) {
         let now = self.clock.now();
         let held = self.lanes.held();
+        let site = self.lanes.by_id.get(&id).map(|slot| slot.site);
+        // Its digest, where it has one, is known from now on.
+        let loaded = site.filter(|_| verified.is_ok()).and_then(|site| self.to_load(site));
         // It may have been unloaded in the meantime.
         let Some(slot) = self.lanes.by_id.get_mut(&id).filter(|s| s.phase == Phase::Preparing) else { return };
         let prepared = match verified {
@@ -35,6 +38,7 @@ impl Core {
         match prepared {
             Prepared::Ready(config, need) => {
                 slot.need = need;
+                slot.loaded = loaded;
                 slot.phase = Phase::Loading;
                 slot.slots = config.slots;
                 slot.context = config.n_ctx;
@@ -79,6 +83,9 @@ impl Core {
         self.metering.ledger.lane_gone(id);
         let slot = self.lanes.by_id.remove(&id)?;
         self.prefixes.forget(slot.site);
+        // What it has measured is of its own file, which may have been replaced while it had it loaded.
+        let stored = self.stored(slot.site);
+        self.later.extend(stored);
         let variant = slot.site.variant;
         if self.lanes.of(variant).next().is_none() {
             self.answer_unloads(variant, &Ok(()));
@@ -162,9 +169,7 @@ impl Core {
 
     pub(super) fn ready(&mut self, id: LaneId, info: LaneInfo) {
         // One that was told to stop while it loaded is on its way out.
-        let load = self.worker_cpu(id).unwrap_or_default();
         let Some(slot) = self.lanes.by_id.get_mut(&id).filter(|s| s.phase == Phase::Loading) else { return };
-        slot.load = load;
         log::info!(
             "{} ready in {} ms: {} {}, {} threads, {}",
             slot.model,
@@ -201,7 +206,7 @@ impl Core {
         }
         let slots = slot.slots;
         self.lane_woke(id);
-        // Its digest may have become known only now.
+        // What was known may be of another file, or of none: its digest has become known only now.
         if let Some(event) = self.stored(site) {
             self.event(event);
         }
@@ -220,11 +225,15 @@ impl Core {
     fn exported(&mut self, id: RequestId, state: SequenceState, usage: Usage) {
         let now = self.clock.now();
         let (bytes, time) = (state.bytes, Duration::from_micros(usage.handover_us));
+        // Also of one that ends before it goes on.
+        self.accounting.used(id, usage);
         match self.requests.get_mut(&id) {
             Some(request) => {
                 request.lane = None;
                 request.state = Some(state);
                 request.before = usage;
+                // Until it starts on the lane of its answer, which may be full, or have to come up first.
+                self.choices.waits(id);
                 self.metering.ledger.stopped(id, now);
                 self.event(Event::Exported { id, bytes, time });
             }
@@ -249,6 +258,7 @@ impl Core {
     }
 
     pub(super) fn done(&mut self, lane: LaneId, id: RequestId, result: Result<Finish, Error>, usage: Usage) {
+        let usage = self.requests.get(&id).map_or(usage, |request| usage.after(request.before));
         let t = &mut self.totals;
         t.prompt_tokens += u64::from(usage.prompt_tokens.saturating_sub(usage.cached_tokens));
         t.cached_tokens += u64::from(usage.cached_tokens);
@@ -256,7 +266,9 @@ impl Core {
         // A background request that has its budget and not its first token waits for more of it.
         let budget = matches!(result, Ok(Finish::Budget)) && self.sched.may_wait_again(id);
         if let Some(request) = self.requests.get_mut(&id).filter(|request| budget && !request.answered) {
-            request.lane = None;
+            request.start_over();
+            // Until there is more in its purse; then it starts anew.
+            self.choices.waits(id);
             let now = self.clock.now();
             self.metering.ledger.stopped(id, now);
             return self.event(Event::Stopped(id));
@@ -320,9 +332,6 @@ impl Core {
             }
         }
         let Some(slot) = self.retire(id) else { return };
-        if self.proves(slot.site) {
-            self.no_cpu_lane(slot.site, &error);
-        }
         tell_failed(slot.watchers, if expected { &unloaded } else { &error });
         let mut retry = Vec::new();
         for request_id in slot.running {
@@ -331,9 +340,11 @@ impl Core {
                 self.ran(request_id, None);
                 continue;
             };
-            request.lane = None;
             if !request.answered && request.retries == 0 {
+                request.start_over();
                 request.retries += 1;
+                // Until it starts on another lane, or on this one's successor.
+                self.choices.waits(request_id);
                 self.totals.retried += 1;
                 retry.push(request_id);
             } else if let Some(request) = self.requests.remove(&request_id) {
@@ -343,8 +354,10 @@ impl Core {
                 self.ran(request_id, None);
             }
         }
-        if !load_failed {
-            self.event(Event::LaneGone { lane: id, retry, expected, error });
+        match load_failed {
+            false => self.event(Event::LaneGone { lane: id, retry, expected, error }),
+            // The scheduler knows.
+            true => self.catch_up(),
         }
     }
 

@@ -39,7 +39,7 @@ pub(super) struct Request {
     pub arrived: Time,
     pub started: Option<Time>,
     pub lane: Option<LaneId>,
-    /// What another lane has computed of it.
+    /// What another lane has computed of it, until it starts on the one that goes on with it: megabytes.
     pub state: Option<SequenceState>,
     /// What that took.
     pub before: Usage,
@@ -83,6 +83,13 @@ impl Request {
             spec,
             sink,
         }
+    }
+
+    /// It starts anew: what was computed of it is gone, and nothing of it counts.
+    pub fn start_over(&mut self) {
+        self.lane = None;
+        self.state = None;
+        self.before = Usage::default();
     }
 
     pub fn tenant(&self) -> Tenant {

@@ -105,6 +105,16 @@ impl Tallies {
         }
     }
 
+    #[cfg(test)]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    /// What ran there so far says nothing of what will run there.
+    pub fn forget(&mut self, site: Site) {
+        self.by_id.values_mut().for_each(|ways| ways.retain(|way| way.site != site));
+    }
+
     /// A request has ended and was charged: what it took, by site. `ended`: its answer came to its own end.
     pub fn ended(&mut self, id: RequestId, charged: Charged, ended: bool) -> Vec<(Site, Measured)> {
         let ways = self.by_id.remove(&id).unwrap_or_default();

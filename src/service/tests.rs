@@ -9,11 +9,14 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::lane::{
-    EventFn, Finish, FromLane, Gone, Lane, LaneConfig, LaneInfo, Prompt, Sampling, Step, StepPart, ToLane, Usage,
+    CpuClock, Device, EventFn, Finish, FromLane, Gone, GpuInfo, Lane, LaneConfig, LaneInfo, Prompt, Sampling, Step,
+    StepPart, ToLane, Usage,
 };
 use crate::models::ggml_type::GgmlType;
 use crate::models::gguf::write::{TensorSpec, Writer};
 use crate::sched::Class;
+
+mod on_gpus;
 
 /// Longest wait for anything: it bounds a failure, it times nothing.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -23,6 +26,7 @@ const ROOT: Peer = Peer { uid: 0, gid: 0, pid: 0, admin: true };
 /// A lane in the test's hands.
 struct Puppet {
     id: LaneId,
+    device: Device,
     events: EventFn,
     heard: Receiver<ToLane>,
     killed: Receiver<Gone>,
@@ -79,6 +83,7 @@ impl Puppet {
 struct Strings {
     tell: Sender<ToLane>,
     kill: Sender<Gone>,
+    clock: Option<CpuClock>,
 }
 
 impl Lane for Strings {
@@ -91,15 +96,33 @@ impl Lane for Strings {
     fn pid(&self) -> Option<u32> {
         None
     }
+    fn cpu(&self) -> Option<CpuClock> {
+        self.clock
+    }
 }
 
-struct Puppets(Sender<Puppet>);
+#[derive(Default)]
+struct Puppets {
+    started: Option<Sender<Puppet>>,
+    gpu: Option<GpuInfo>,
+    /// Of all lanes.
+    clock: Option<CpuClock>,
+}
 
 impl LaneFactory for Puppets {
-    fn start(&self, id: LaneId, _: LaneConfig, events: EventFn) -> Box<dyn Lane> {
+    fn gpus(&self) -> Box<dyn FnOnce(&Path) -> Gpus + Send> {
+        let gpus =
+            self.gpu.clone().map_or(Gpus::none("the test has none"), |gpu| Gpus { found: vec![gpu], notes: vec![] });
+        Box::new(move |_| gpus)
+    }
+
+    fn start(&self, id: LaneId, config: LaneConfig, events: EventFn) -> Box<dyn Lane> {
         let ((tell, heard), (kill, killed)) = (channel(), channel());
-        let _ = self.0.send(Puppet { id, events, heard, killed });
-        Box::new(Strings { tell, kill })
+        let puppet = Puppet { id, device: config.device, events, heard, killed };
+        if let Some(started) = &self.started {
+            let _ = started.send(puppet);
+        }
+        Box::new(Strings { tell, kill, clock: self.clock })
     }
 }
 
@@ -144,6 +167,17 @@ fn gguf(path: &Path) {
     std::fs::write(path, out).unwrap();
 }
 
+/// Models `a` and `b`.
+fn models(dir: &Path) -> Config {
+    gguf(&dir.join("a.gguf"));
+    gguf(&dir.join("b.gguf"));
+    let mut config = Config::default();
+    config.models.dirs = vec![dir.to_owned()];
+    config.models.memory_reserve = crate::units::Bytes(0);
+    config.paths.state = dir.join("state");
+    config
+}
+
 fn plain(model: &str) -> Generate {
     Generate {
         model: model.into(),
@@ -166,15 +200,11 @@ impl Stage {
     /// Models `a` and `b`.
     fn new(change: impl FnOnce(&mut Config)) -> Stage {
         let dir = tempfile::tempdir().unwrap();
-        gguf(&dir.path().join("a.gguf"));
-        gguf(&dir.path().join("b.gguf"));
-        let mut config = Config::default();
-        config.models.dirs = vec![dir.path().to_owned()];
-        config.models.memory_reserve = crate::units::Bytes(0);
-        config.paths.state = dir.path().join("state");
+        let mut config = models(dir.path());
         change(&mut config);
         let (tx, lanes) = channel();
-        let service = Service::start(config, Box::new(Puppets(tx))).unwrap();
+        let puppets = Puppets { started: Some(tx), ..Puppets::default() };
+        let service = Service::start(config, Box::new(puppets)).unwrap();
         Stage { handle: service.handle(), lanes, service: Some(service), _dir: dir }
     }
 
@@ -377,7 +407,7 @@ fn a_killed_worker_that_stays_in_the_kernel_is_gone_without() {
         crate::clock::Time::ZERO,
     );
     let ((tell, _heard), (kill, killed)) = (channel(), channel());
-    slot.lane = Some(Box::new(Strings { tell, kill }));
+    slot.lane = Some(Box::new(Strings { tell, kill, clock: None }));
     slot.phase = lanes::Phase::Loading;
     let mut lanes = lanes::Lanes::default();
     lanes.by_id.insert(LaneId(1), slot);
@@ -401,7 +431,7 @@ fn a_late_watch_blames_nobody() {
         crate::clock::Time::ZERO,
     );
     let ((tell, _heard), (kill, killed)) = (channel(), channel());
-    slot.lane = Some(Box::new(Strings { tell, kill }));
+    slot.lane = Some(Box::new(Strings { tell, kill, clock: None }));
     slot.phase = lanes::Phase::Loading;
     slot.greeted();
     let mut lanes = lanes::Lanes::default();
@@ -635,4 +665,37 @@ fn a_request_that_measures_tells_its_lane_how_many_threads_to_use() {
     let somebody = Peer { uid: 7, admin: false, ..ROOT };
     stage.handle.generate(somebody, request, Box::new(Collector(tx)));
     assert_eq!(end(&refused).unwrap_err().param.as_deref(), Some("wattlm.threads"));
+}
+
+#[test]
+fn others_give_way_for_a_gpus_lane_only_where_that_helps() {
+    use super::catalog::{Held, Prepared};
+    use crate::lane::GpuId;
+    use crate::units::Bytes;
+
+    let dir = tempfile::tempdir().unwrap();
+    let config = Config { models: models(dir.path()).models, ..Config::default() };
+    let admit = |reserve: u64, memory: u64, held: Held| {
+        let mut config = config.clone();
+        config.models.memory_reserve = Bytes(reserve);
+        config.paths.state = dir.path().join("state");
+        let catalog = catalog::Catalog::new(config);
+        let id = GpuId { name: "gpu0".into(), module: "vulkan".into(), ggml: "Vulkan0".into() };
+        let description = "a GPU".into();
+        let gpu = GpuInfo { id, description, bus: None, unified: false, memory_total: memory, memory_free: memory };
+        let variant = catalog.resolve("a").unwrap().variant;
+        match catalog.admit(variant, Some(&gpu), &Default::default(), held) {
+            Prepared::Ready(..) => "ready",
+            Prepared::Blocked(_) => "blocked",
+            Prepared::Failed(_) => "failed",
+        }
+    };
+    let (all, none) = (1 << 40, Held::default());
+    let little = Held { taken: 1, freeable: 1 };
+    let much = Held { taken: 0, freeable: all };
+    assert_eq!(admit(0, all, none), "ready");
+    assert_eq!(admit(0, 1, much), "failed", "it never fits the GPU");
+    assert_eq!(admit(u64::MAX, all, little), "failed", "nor is there enough memory without the others");
+    assert_eq!(admit(u64::MAX, all, much), "blocked");
+    assert_eq!(admit(u64::MAX, all, none), "failed");
 }

@@ -13,8 +13,10 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::catalog::Content;
 use super::core::Core;
-use super::lanes::Phase;
+use super::lanes::{LaneSlot, Phase};
+use super::profiles::Identity;
 use crate::error::{Code, Error};
 use crate::lane::trust::{compare, Probed};
 use crate::lane::{GpuInfo, LaneId, ToLane};
@@ -44,8 +46,8 @@ pub(super) enum Verdict {
 
 /// What a verdict is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Subject {
-    /// The model's file, as the catalog identifies it.
+pub(super) struct Subject {
+    /// What the model's file holds, as the catalog calls it.
     model: String,
     /// The GPU: its backend's name for it, and its driver's. Empty: the CPU.
     device: String,
@@ -67,6 +69,8 @@ pub(super) struct Trust {
     state: PathBuf,
     /// Answers of devices that wait for the CPU's.
     waiting: BTreeMap<LaneId, Probed>,
+    /// Where the model's present file was found to fail, and why, as of when that was last looked at.
+    failed: BTreeMap<Site, String>,
 }
 
 impl Subject {
@@ -77,6 +81,23 @@ impl Subject {
     fn gpu(model: String, gpu: &GpuInfo, drivers: u64) -> Subject {
         let device = format!("{} ({})", gpu.id.ggml, gpu.description);
         Subject { model, device, drivers, version: crate::VERSION.to_owned() }
+    }
+}
+
+/// What a lane has loaded. It is found out before its process is started: what is learnt of the lane is learnt of this, also
+/// where the model's file is replaced meanwhile.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded {
+    pub content: Content,
+    pub subject: Subject,
+    /// What its profile belongs to.
+    pub identity: Identity,
+}
+
+impl Loaded {
+    /// Whether both are on the same device with the same driver.
+    fn device_is(&self, other: &Loaded) -> bool {
+        (&self.subject.device, self.subject.drivers) == (&other.subject.device, other.subject.drivers)
     }
 }
 
@@ -99,7 +120,7 @@ impl Trust {
         let small = std::fs::metadata(&path).is_ok_and(|file| file.len() <= MAX);
         let file = small.then(|| std::fs::read(&path).ok()).flatten();
         let file = file.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
-        Trust { file, state: state.to_owned(), waiting: BTreeMap::new() }
+        Trust { file, state: state.to_owned(), waiting: BTreeMap::new(), failed: BTreeMap::new() }
     }
 
     /// Writes it. What cannot be written is found out again.
@@ -119,45 +140,48 @@ impl Trust {
 }
 
 impl Core {
-    fn subject(&self, site: Site) -> Option<Subject> {
-        let model = self.catalog.identity(site.variant)?;
+    /// What a lane that is about to be started there is loaded with. It reads the disk.
+    pub(super) fn to_load(&self, site: Site) -> Option<Loaded> {
+        let content = self.catalog.content(site.variant)?;
+        let (subject, identity) = (self.subject(site, &content)?, self.identity(site, &content)?);
+        Some(Loaded { content, subject, identity })
+    }
+
+    fn subject(&self, site: Site, content: &Content) -> Option<Subject> {
+        let model = content.name.clone();
         match site.device.is_cpu() {
             true => Some(Subject::cpu(model)),
             false => Some(Subject::gpu(model, self.gpus.get(site.device)?, self.gpus.drivers())),
         }
     }
 
-    /// What is known of a model on a GPU.
-    pub(super) fn verdict(&self, site: Site) -> Option<&Verdict> {
-        find(&self.trust.file.verdicts, &self.subject(site)?)
-    }
-
     /// A lane has come up. Whether it may be used at once; else it, and the CPU's, have been asked the probe.
     pub(super) fn trusted(&mut self, lane: LaneId, site: Site) -> bool {
+        let loaded = self.lanes.by_id.get(&lane).and_then(|slot| slot.loaded.as_ref());
         if site.device.is_cpu() {
-            if self.gpus.any() && self.cpu_answer(site.variant).is_none() {
+            let answered = loaded.is_some_and(|loaded| self.answer(&loaded.content).is_some());
+            // One may wait for it though there is no GPU any more, or not just now.
+            let waits = self.lanes.of(site.variant).any(|slot| slot.phase == Phase::Proving);
+            if (waits || self.gpus.any()) && !answered {
                 self.ask(lane);
             }
             return true;
         }
-        if matches!(self.verdict(site), Some(Verdict::Trusted { .. })) {
+        let verdict = loaded.and_then(|loaded| find(&self.trust.file.verdicts, &loaded.subject));
+        if matches!(verdict, Some(Verdict::Trusted { .. })) {
             return true;
         }
         if let Some(slot) = self.lanes.by_id.get_mut(&lane) {
             slot.phase = Phase::Proving;
         }
         self.ask(lane);
-        self.ask_cpu(site.variant);
+        self.ask_cpu(lane);
         false
     }
 
-    fn cpu_answer(&self, variant: VariantId) -> Option<&Probed> {
-        find(&self.trust.file.answers, &self.subject(Site::cpu(variant))?)
-    }
-
-    /// Whether a GPU waits for this lane's answer to the probe.
-    pub(super) fn proves(&self, site: Site) -> bool {
-        site.device.is_cpu() && self.cpu_answer(site.variant).is_none()
+    /// What the CPU answers with this content, where that is known.
+    fn answer(&self, content: &Content) -> Option<&Probed> {
+        find(&self.trust.file.answers, &Subject::cpu(content.name.clone()))
     }
 
     fn ask(&mut self, lane: LaneId) {
@@ -172,12 +196,13 @@ impl Core {
         }
     }
 
-    /// Sees to it that the CPU's answer comes.
-    fn ask_cpu(&mut self, variant: VariantId) {
-        if self.cpu_answer(variant).is_some() {
+    /// Sees to it that the CPU's answer comes, with which this lane is compared.
+    fn ask_cpu(&mut self, lane: LaneId) {
+        let Some(slot) = self.lanes.by_id.get(&lane) else { return };
+        if slot.loaded.as_ref().is_some_and(|loaded| self.answer(&loaded.content).is_some()) {
             return;
         }
-        let site = Site::cpu(variant);
+        let site = Site::cpu(slot.site.variant);
         let up = self.lanes.by_id.iter().find(|(_, slot)| slot.site == site && slot.phase != Phase::Stopping);
         match up.map(|(id, slot)| (*id, slot.phase)) {
             Some((id, Phase::Ready)) => self.ask(id),
@@ -194,10 +219,7 @@ impl Core {
         let (site, proving) = (slot.site, slot.phase == Phase::Proving);
         match answer {
             Ok(answer) if site.device.is_cpu() => {
-                if let Some(subject) = self.subject(site) {
-                    keep(&mut self.trust.file.answers, ANSWERS, subject, answer);
-                    self.trust.write();
-                }
+                self.answered(lane, &answer);
                 self.judge_all(site.variant);
             }
             Ok(answer) if proving => {
@@ -208,14 +230,32 @@ impl Core {
             Err(error) if site.device.is_cpu() => self.cannot_prove(site.variant, &error),
             Err(error) => self.sentence(lane, Err(error.message)),
         }
+        self.settle_proofs();
+    }
+
+    /// The CPU's lane has answered. That is kept for what it has loaded, whatever the model's file holds by now; also
+    /// under the name by which a GPU that waits for it knows the same content.
+    fn answered(&mut self, lane: LaneId, answer: &Probed) {
+        let Some(slot) = self.lanes.by_id.get(&lane) else { return };
+        let Some(own) = slot.loaded.as_ref().map(|loaded| &loaded.content) else { return };
+        let proving = self.lanes.of(slot.site.variant).filter(|slot| slot.phase == Phase::Proving);
+        let theirs = proving.filter_map(|slot| slot.loaded.as_ref()).map(|loaded| &loaded.content);
+        let mut names: Vec<String> = theirs.filter(|content| content.is(own)).map(|c| c.name.clone()).collect();
+        names.push(own.name.clone());
+        names.sort();
+        names.dedup();
+        for name in names {
+            keep(&mut self.trust.file.answers, ANSWERS, Subject::cpu(name), answer.clone());
+        }
+        self.trust.write();
     }
 
     /// Compares what can be compared.
     fn judge_all(&mut self, variant: VariantId) {
-        let Some(cpu) = self.cpu_answer(variant).cloned() else { return };
         let of = |(id, answer): (&LaneId, &Probed)| {
             let slot = self.lanes.by_id.get(id).filter(|slot| slot.site.variant == variant)?;
-            (slot.phase == Phase::Proving).then(|| (*id, compare(&cpu, answer)))
+            let cpu = self.answer(&slot.loaded.as_ref()?.content)?;
+            (slot.phase == Phase::Proving).then(|| (*id, compare(cpu, answer)))
         };
         for (lane, verdict) in self.trust.waiting.iter().filter_map(of).collect::<Vec<_>>() {
             self.trust.waiting.remove(&lane);
@@ -226,15 +266,15 @@ impl Core {
 
     fn sentence(&mut self, lane: LaneId, verdict: Result<(f32, usize), String>) {
         let Some(slot) = self.lanes.by_id.get(&lane) else { return };
-        let (site, model) = (slot.site, slot.model.clone());
+        let (site, model, loaded) = (slot.site, slot.model.clone(), slot.loaded.clone());
         let device = self.gpus.name(site.device);
-        let subject = self.subject(site);
         let known = match &verdict {
             Ok((error, equal)) => Verdict::Trusted { error: *error, equal: *equal },
             Err(why) => Verdict::Failed(why.clone()),
         };
-        if let Some(subject) = subject {
-            keep(&mut self.trust.file.verdicts, VERDICTS, subject, known);
+        // Of what it has loaded: its file may have been replaced since, and the driver, too.
+        if let Some(Loaded { subject, .. }) = &loaded {
+            keep(&mut self.trust.file.verdicts, VERDICTS, subject.clone(), known);
             self.trust.write();
         }
         match verdict {
@@ -250,40 +290,85 @@ impl Core {
                 let error = Error::new(Code::ModelLoadFailed, message);
                 self.load_failed(lane, &error);
                 self.later.push(Event::LoadFailed { lane, error });
-                self.later.push(Event::Site { site, usable: false });
+                let same = |loaded: &Loaded, now: Loaded| loaded.content.is(&now.content) && loaded.device_is(&now);
+                if loaded.zip(self.to_load(site)).is_none_or(|(loaded, now)| same(&loaded, now)) {
+                    self.trust.failed.insert(site, why);
+                    self.gpus.told.remove(&site);
+                    self.later.push(Event::Site { site, usable: false });
+                }
             }
         }
     }
 
     /// The CPU's answer cannot be had: what waits for it cannot be used now. That says nothing about the GPU.
     pub(super) fn cannot_prove(&mut self, variant: VariantId, why: &Error) {
-        let proving = self.lanes.by_id.iter().filter(|(_, slot)| slot.phase == Phase::Proving);
-        let lanes: Vec<(LaneId, Site, String)> = proving
-            .filter(|(_, slot)| slot.site.variant == variant)
-            .map(|(id, slot)| (*id, slot.site, slot.model.clone()))
-            .collect();
-        for (lane, site, model) in lanes {
-            let device = self.gpus.name(site.device);
-            let message = format!("{model}: {device} cannot be compared with the CPU: {}", why.message);
+        let waits = |slot: &LaneSlot| slot.site.variant == variant && self.waits_for_cpu(slot);
+        let lanes = self.lanes.by_id.iter().filter(|(_, slot)| waits(slot)).map(|(id, _)| *id).collect();
+        self.unproven(lanes, &why.message);
+    }
+
+    fn waits_for_cpu(&self, slot: &LaneSlot) -> bool {
+        let answer = || slot.loaded.as_ref().and_then(|loaded| self.answer(&loaded.content));
+        slot.phase == Phase::Proving && answer().is_none()
+    }
+
+    fn unproven(&mut self, lanes: Vec<LaneId>, why: &str) {
+        for lane in lanes {
+            let Some(slot) = self.lanes.by_id.get(&lane) else { continue };
+            let device = self.gpus.name(slot.site.device);
+            let message = format!("{}: {device} cannot be compared with the CPU: {why}", slot.model);
             let error = Error::new(Code::ModelLoadFailed, message);
             self.load_failed(lane, &error);
             self.later.push(Event::LoadFailed { lane, error });
         }
     }
 
+    /// Ends the wait of GPUs whose comparison does not come any more. It looks at the state only, so that no order of events
+    /// leaves one waiting for ever.
+    pub(super) fn settle_proofs(&mut self) {
+        let stuck = |slot: &LaneSlot| self.waits_for_cpu(slot) && !self.cpu_will_answer(slot);
+        let lanes: Vec<LaneId> = self.lanes.by_id.iter().filter(|(_, slot)| stuck(slot)).map(|(id, _)| *id).collect();
+        self.unproven(lanes, "no lane of this model's file comes up there");
+    }
+
+    /// Whether a lane on the CPU is there, or comes, whose answer this one can be compared with.
+    fn cpu_will_answer(&self, slot: &LaneSlot) -> bool {
+        let site = Site::cpu(slot.site.variant);
+        let cpu = self.lanes.of(site.variant).find(|cpu| cpu.site == site && cpu.phase != Phase::Stopping);
+        match cpu.map(|cpu| (cpu.phase, cpu.probing, &cpu.loaded)) {
+            None => self.sched.is_coming(site),
+            // Which file it will have is not known yet.
+            Some((Phase::Preparing, ..)) => true,
+            Some((phase, probing, loaded)) => {
+                let same = loaded.as_ref().zip(slot.loaded.as_ref()).is_some_and(|(a, b)| a.content.is(&b.content));
+                same && (phase == Phase::Loading || probing)
+            }
+        }
+    }
+
     /// Tells the scheduler where lanes can be.
     pub(super) fn announce_sites(&mut self) {
         let again = std::mem::take(&mut self.gpus.again);
+        let devices: Vec<DeviceId> = self.gpus.devices().collect();
+        // Each is looked at on the disk, which is not worth it where there never was a GPU.
+        let variants = if devices.is_empty() { Vec::new() } else { self.catalog.variants() };
+        let mut failed = BTreeMap::new();
         let mut news = Vec::new();
-        for variant in self.catalog.ids() {
-            for device in self.gpus.devices() {
+        for variant in variants {
+            let content = self.catalog.content(variant);
+            for device in devices.iter().copied() {
                 let site = Site { variant, device };
-                let usable = self.gpus.usable(device) && !matches!(self.verdict(site), Some(Verdict::Failed(_)));
+                let subject = content.as_ref().and_then(|content| self.subject(site, content));
+                if let Some(Verdict::Failed(why)) = subject.and_then(|s| find(&self.trust.file.verdicts, &s)) {
+                    failed.insert(site, why.clone());
+                }
+                let usable = self.gpus.usable(device) && !failed.contains_key(&site);
                 if usable != self.gpus.told.contains(&site) || (usable && again) {
                     news.push((site, usable));
                 }
             }
         }
+        self.trust.failed = failed;
         for (site, usable) in news {
             match usable {
                 true => drop(self.gpus.told.insert(site)),
@@ -293,12 +378,12 @@ impl Core {
         }
     }
 
-    /// What is wrong with GPUs, for people.
+    /// What is wrong with GPUs, for people. From memory: whoever asks for the status makes nobody read a disk.
     pub(super) fn distrusted(&self) -> Vec<String> {
         let failed = |device: DeviceId, variant: VariantId| {
             let site = Site { variant, device };
-            let why = match (self.verdict(site), self.sched.lane_state(site)) {
-                (Some(Verdict::Failed(why)), _) => why.clone(),
+            let why = match (self.trust.failed.get(&site), self.sched.lane_state(site)) {
+                (Some(why), _) => why.clone(),
                 (_, LaneState::Quarantined { until }) if until > self.clock.now() => {
                     let seconds = until.since(self.clock.now()).as_secs_f64().ceil();
                     format!("it failed too often and is left alone for another {seconds} s")
@@ -307,7 +392,7 @@ impl Core {
             };
             Some(format!("{} is not used for {}: {why}", self.gpus.name(device), self.catalog.name(variant)))
         };
-        let variants = self.catalog.ids();
+        let variants = self.catalog.variants();
         self.gpus.devices().flat_map(|device| variants.iter().filter_map(move |v| failed(device, *v))).collect()
     }
 }
