@@ -691,6 +691,32 @@ fn a_bad_request_is_answered_and_harms_nobody() {
 }
 
 #[test]
+fn a_probe_comes_to_its_turn_though_requests_keep_coming() {
+    let mut engine = engine(config());
+    let first = engine.start(endless("Once", 200));
+    while !matches!(engine.recv(), FromLane::Step(_)) {}
+    engine.to.send(ToLane::Probe).unwrap();
+    // It waits for what runs, and what came after it waits for it.
+    let second = engine.start(endless("Twice", 5));
+    let mut ends = Vec::new();
+    while ends.len() < 3 {
+        match engine.recv() {
+            FromLane::Started { id, .. } => assert_eq!((id, ends.as_slice()), (second, &["first", "probe"][..])),
+            FromLane::Done { id, result, .. } => {
+                assert!(result.is_ok());
+                ends.push(if id == first { "first" } else { "second" });
+            }
+            FromLane::Probed(answer) => {
+                assert!(answer.unwrap().is_sane());
+                ends.push("probe");
+            }
+            _ => {}
+        }
+    }
+    assert_eq!(ends, ["first", "probe", "second"]);
+}
+
+#[test]
 fn quit_answers_what_runs_and_what_waits() {
     let mut engine = engine(LaneConfig { slots: 1, ..config() });
     let ids = [engine.start(Job { max_tokens: None, ..job("Once") }), engine.start(job("Twice"))];

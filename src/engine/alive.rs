@@ -125,8 +125,11 @@ mod tests {
             |alive| {
                 let progress = Arc::new(AtomicU64::new(0));
                 let inner = Alive::new(progress.clone());
-                inner.begin(Duration::from_secs(60));
+                let patience = Duration::from_secs(60);
+                let end = Instant::now() + patience;
+                inner.begin(patience);
                 while progress.load(Ordering::Relaxed) < 2 {
+                    assert!(Instant::now() < end, "what computes is not seen");
                     compute(Duration::from_millis(50));
                 }
                 alive.end();

@@ -57,7 +57,7 @@ pub struct Server {
     pub(super) batch: Batch,
     /// See [`fingerprint`](super::handover::fingerprint).
     pub(super) model_id: u64,
-    /// A probe is to be run once nothing else is.
+    /// A probe is to be run once what runs has ended; until then nothing more is admitted.
     pub(super) probe_due: bool,
     scratch: sampling::Scratch,
     /// Where the next step begins to serve prompts.
@@ -120,7 +120,10 @@ impl Server {
                 self.hear(msg);
             }
             self.retire();
-            self.admit();
+            // The probe runs when nothing else does. A lane that always has work would never come to it.
+            if !self.probe_due {
+                self.admit();
+            }
             // A prompt that was in the cache is there already.
             self.hand_over();
             self.ration();

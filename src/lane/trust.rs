@@ -50,6 +50,17 @@ pub struct Probed {
     pub choices: Vec<Choice>,
 }
 
+impl Probed {
+    /// Whether a device that computes may answer so: numbers, and no more of them than are asked for.
+    pub fn is_sane(&self) -> bool {
+        let margin = |choice: &Choice| choice.margin.is_finite() && choice.margin >= 0.0;
+        self.logits.len() <= MOST_LOGITS
+            && self.choices.len() <= STEPS
+            && self.logits.iter().all(|logit| logit.is_finite())
+            && self.choices.iter().all(margin)
+    }
+}
+
 /// How well two devices agree.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Agreement {

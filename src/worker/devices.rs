@@ -1,16 +1,19 @@
 //! Which GPUs there are: asked in a process of its own, because a driver may crash or hang whoever asks.
 //!
 //! The process is this binary again, confined like a worker; it lists the devices as JSON on its standard output and
-//! ends. Whatever becomes of it, [`find`] comes back within its patience with a list or with a reason for people.
+//! ends. Whatever becomes of it, [`find`] comes back within its patience, and [`REAP`], with a list or with a reason for
+//! people.
 
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
+use parking_lot::Mutex;
 
 use super::process::environment;
 use crate::lane::Gpus;
@@ -20,6 +23,13 @@ pub const DEVICES_ARG: &str = "--devices";
 
 /// A driver may take so long: seconds where it starts a firmware.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// From its kill to its end: milliseconds, unless a driver keeps it in the kernel, for ever perhaps.
+const REAP: Duration = Duration::from_secs(2);
+
+/// Those that did not end in that time. They are looked at again with each search, so that they do not stay in the table
+/// of processes once they have ended.
+static LEFT: Mutex<Vec<Child>> = Mutex::new(Vec::new());
 
 /// No honest list is longer.
 const MOST_BYTES: usize = 64 << 10;
@@ -31,6 +41,7 @@ pub fn find(exe: &Path, modules: &Path, patience: Duration) -> Result<Gpus, Stri
     if !crate::lane::GPU_MODULES.iter().any(|m| modules.join(format!("libggml-{m}.so")).exists()) {
         return Err("this installation has no GPU module".into());
     }
+    sweep();
     let child = Command::new(exe)
         .arg0("wattlm-devices")
         .args([DEVICES_ARG, &std::process::id().to_string()])
@@ -56,9 +67,9 @@ fn listen(mut child: Child, patience: Duration) -> Result<Gpus, String> {
     };
     // It has ended or it shall: a driver that hangs in its exit handlers is none to wait for.
     let _ = child.kill();
-    let status = child.wait().map_err(|e| format!("the search for GPUs cannot be ended: {e}"))?;
+    let status = reap(child, REAP);
     heard?;
-    serde_json::from_slice(&list).map(vet).map_err(|e| match status.signal() {
+    serde_json::from_slice(&list).map(vet).map_err(|e| match status.and_then(|status| status.signal()) {
         // Killed by us after it had closed its output.
         None | Some(libc::SIGKILL) => format!("the search for GPUs gave no list: {e}"),
         Some(signal) => {
@@ -66,6 +77,32 @@ fn listen(mut child: Child, patience: Duration) -> Result<Gpus, String> {
             format!("a GPU driver crashed the search for GPUs: signal {signal}{name}")
         }
     })
+}
+
+/// Waits for a process that shall end, so long and no longer: who looks for GPUs must come back whatever a driver does.
+fn reap(mut child: Child, patience: Duration) -> Option<ExitStatus> {
+    let end = Instant::now() + patience;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) if Instant::now() < end => thread::sleep(Duration::from_millis(2)),
+            Ok(None) => {
+                log::warn!(
+                    "the kernel does not let go of the search for GPUs, process {}: going on without",
+                    child.id()
+                );
+                LEFT.lock().push(child);
+                return None;
+            }
+            // It is nobody's to wait for.
+            Err(_) => return None,
+        }
+    }
+}
+
+/// Lets go of those that have ended since.
+fn sweep() {
+    LEFT.lock().retain_mut(|child| matches!(child.try_wait(), Ok(None)));
 }
 
 fn read_until(out: &mut (impl Read + AsFd), list: &mut Vec<u8>, end: Instant) -> Result<(), String> {
@@ -143,10 +180,8 @@ pub fn main(args: &[String]) -> std::process::ExitCode {
 mod tests {
     use super::*;
 
-    /// A folder with a file that looks like a GPU module, and a program that plays the search.
+    /// A program that plays the search.
     fn find_with(script: &str, patience: Duration) -> Result<Gpus, String> {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("libggml-vulkan.so"), "").unwrap();
         let child = Command::new("/bin/sh")
             .args(["-c", script])
             .process_group(0)
@@ -180,6 +215,25 @@ mod tests {
         assert!(rave.contains("too much"), "{rave}");
         let nonsense = find_with("echo hello", LONG).unwrap_err();
         assert!(nonsense.contains("no list"), "{nonsense}");
+    }
+
+    #[test]
+    fn a_process_that_does_not_end_is_left_and_reaped_when_it_has() {
+        let child = Command::new("/bin/sleep").arg("600").stdin(Stdio::null()).spawn().unwrap();
+        let (id, begun) = (child.id(), Instant::now());
+        assert_eq!(reap(child, Duration::from_millis(20)), None);
+        assert!(begun.elapsed() < LONG);
+        let left = || {
+            sweep();
+            LEFT.lock().iter().any(|child| child.id() == id)
+        };
+        assert!(left());
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(id).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        while left() {
+            assert!(begun.elapsed() < LONG);
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     #[test]

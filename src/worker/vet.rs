@@ -6,8 +6,8 @@
 
 use std::time::Duration;
 
-use crate::error::Error;
-use crate::lane::trust::{Probed, MOST_LOGITS, STEPS};
+use crate::error::{Code, Error};
+use crate::lane::trust::Probed;
 use crate::lane::{FromLane, LaneInfo, SequenceState, Step, Usage};
 
 /// Longest message for people, in bytes. llama.cpp's errors for a bad model are a few lines.
@@ -57,7 +57,7 @@ pub(super) fn vet(msg: FromLane) -> FromLane {
             let state = SequenceState { tokens: state.tokens.min(TOKENS), ..state };
             FromLane::Exported { id, state, usage: usage_of(usage) }
         }
-        FromLane::Probed(result) => FromLane::Probed(Box::new((*result).map(probed).map_err(error))),
+        FromLane::Probed(result) => FromLane::Probed(Box::new((*result).map_err(error).and_then(probed))),
         FromLane::Log { level, text: line } => FromLane::Log { level, text: text(line, TEXT) },
         FromLane::Fatal(words) => FromLane::Fatal(text(words, TEXT)),
         FromLane::Beat { .. } => msg,
@@ -97,12 +97,15 @@ fn usage_of(u: Usage) -> Usage {
     }
 }
 
-/// What is too long to be one agrees with no other.
-fn probed(p: Probed) -> Probed {
-    match p.logits.len() > MOST_LOGITS || p.choices.len() > STEPS {
-        true => Probed::default(),
-        false => p,
-    }
+/// What is no answer counts as none, so that it is kept nowhere: on a GPU that is a failure of the GPU, on the CPU nothing
+/// can be compared with it.
+fn probed(p: Probed) -> Result<Probed, Error> {
+    p.is_sane().then_some(p).ok_or_else(|| {
+        Error::new(
+            Code::EngineFailed,
+            "its answer to the probe is none: logits that are no numbers, or too many of them",
+        )
+    })
 }
 
 fn info_of(info: LaneInfo) -> LaneInfo {
@@ -120,7 +123,7 @@ fn info_of(info: LaneInfo) -> LaneInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Code;
+    use crate::lane::trust::{Choice, MOST_LOGITS, STEPS};
     use crate::lane::{Finish, RequestId};
 
     #[test]
@@ -135,6 +138,28 @@ mod tests {
         let FromLane::LoadFailed(e) = vet(FromLane::LoadFailed(long)) else { panic!("another message") };
         assert!(e.message.len() <= TEXT + 3 && !e.message.contains('\n'));
         assert_eq!(e.retry_after, Some(RETRY));
+    }
+
+    #[test]
+    fn an_answer_to_the_probe_that_is_none_is_an_error() {
+        let vetted = |change: &dyn Fn(&mut Probed)| {
+            let choices = vec![Choice { token: 1, runner_up: 2, margin: 0.5 }; STEPS];
+            let mut answer = Probed { prompt_tokens: 9, logits: vec![0.5; 10], choices };
+            change(&mut answer);
+            match vet(FromLane::Probed(Box::new(Ok(answer)))) {
+                FromLane::Probed(result) => result.map(drop).map_err(|e| e.code),
+                _ => panic!("another message"),
+            }
+        };
+        assert_eq!(vetted(&|_| ()), Ok(()));
+        let bad = Err(Code::EngineFailed);
+        for number in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            assert_eq!(vetted(&|p| p.logits[3] = number), bad, "{number}");
+            assert_eq!(vetted(&|p| p.choices[3].margin = number), bad, "{number}");
+        }
+        assert_eq!(vetted(&|p| p.choices[3].margin = -1.0), bad);
+        assert_eq!(vetted(&|p| p.logits = vec![0.0; MOST_LOGITS + 1]), bad);
+        assert_eq!(vetted(&|p| p.choices.resize(STEPS + 1, p.choices[0])), bad);
     }
 
     #[test]

@@ -24,9 +24,20 @@ struct Mapping {
 }
 
 impl Mapping {
-    fn new(fd: BorrowedFd<'_>, bytes: NonZeroUsize, prot: ProtFlags) -> Result<Mapping, String> {
+    /// To be written, and seen by all who have the file.
+    fn writable(fd: BorrowedFd<'_>, bytes: NonZeroUsize) -> Result<Mapping, String> {
+        Mapping::new(fd, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED)
+    }
+
+    /// To be read. Private, because before Linux 6.7 a file that is sealed against writing cannot be mapped shared, not even to
+    /// be read. What is sealed changes for nobody, and a page that is only read is not copied.
+    fn readable(fd: BorrowedFd<'_>, bytes: NonZeroUsize) -> Result<Mapping, String> {
+        Mapping::new(fd, bytes, ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE)
+    }
+
+    fn new(fd: BorrowedFd<'_>, bytes: NonZeroUsize, prot: ProtFlags, flags: MapFlags) -> Result<Mapping, String> {
         // SAFETY: a new mapping at a place of the kernel's choice.
-        let at = unsafe { mmap(None, bytes, prot, MapFlags::MAP_SHARED, fd, 0) };
+        let at = unsafe { mmap(None, bytes, prot, flags, fd, 0) };
         at.map(|at| Mapping { at, bytes }).map_err(|e| format!("cannot map {bytes} bytes: {e}"))
     }
 }
@@ -45,7 +56,7 @@ pub fn write(bytes: usize, fill: impl FnOnce(&mut [u8]) -> bool) -> Result<Owned
     let fd = memfd_create(c"wattlm-state", flags).map_err(|e| format!("no memory file: {e}"))?;
     let file = File::from(fd);
     file.set_len(bytes as u64).map_err(|e| format!("no memory file of {bytes} bytes: {e}"))?;
-    let mapping = Mapping::new(file.as_fd(), size, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE)?;
+    let mapping = Mapping::writable(file.as_fd(), size)?;
     // SAFETY: the mapping has this size, is ours alone, and zeros are valid bytes.
     let filled = fill(unsafe { std::slice::from_raw_parts_mut(mapping.at.as_ptr().cast::<u8>(), bytes) });
     drop(mapping);
@@ -67,7 +78,7 @@ pub fn read<T>(fd: BorrowedFd<'_>, bytes: u64, read: impl FnOnce(&[u8]) -> T) ->
         return Err(format!("it has {have} bytes where {bytes} were announced"));
     }
     let size = usize::try_from(bytes).ok().and_then(NonZeroUsize::new).ok_or("it is empty")?;
-    let mapping = Mapping::new(fd, size, ProtFlags::PROT_READ)?;
+    let mapping = Mapping::readable(fd, size)?;
     // SAFETY: the mapping has this size; the seals keep everybody from writing it or cutting it short.
     Ok(read(unsafe { std::slice::from_raw_parts(mapping.at.as_ptr().cast::<u8>(), size.get()) }))
 }
@@ -88,6 +99,17 @@ mod tests {
     fn what_was_written_is_read() {
         let sum = read(sealed().as_fd(), 5000, |bytes| bytes.iter().map(|b| u32::from(*b)).sum::<u32>());
         assert_eq!(sum, Ok(35_000));
+    }
+
+    #[test]
+    fn it_is_read_through_a_private_mapping_as_older_kernels_want_it() {
+        let mapped = read(sealed().as_fd(), 5000, |bytes| {
+            let at = format!("{:x}-", bytes.as_ptr() as usize);
+            let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
+            maps.lines().find(|line| line.trim_start_matches('0').starts_with(&at)).map(str::to_owned)
+        });
+        let line = mapped.unwrap().expect("the mapping is listed");
+        assert_eq!(line.split(' ').nth(1), Some("r--p"), "{line}");
     }
 
     #[test]
