@@ -618,7 +618,8 @@ int32_t wattlm_status_retryable(wattlm_status status);
  * uncaught C++ exception or exhausted memory, and that process is the program; a model that crashes it does so with the
  * program's rights. A program that must survive, or runs models of others, asks the daemon. Where the library can do
  * this (wattlm_has_direct), ggml sets a std::terminate handler when the program loads it, which prints a trace and goes
- * on to the one before. A child that was forked while another thread opened or closed a model gets WATTLM_E_FORKED.
+ * on to the one before. A child that was forked while a model was open here, or was being opened or closed, cannot open
+ * one itself: it gets WATTLM_E_FORKED at once.
  *
  * Owner: the caller, who ends it with wattlm_close.
  * Errors: WATTLM_E_NO_DAEMON, WATTLM_E_FORBIDDEN (the socket's group), WATTLM_E_TOO_MANY_CONNECTIONS,

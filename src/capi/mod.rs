@@ -24,6 +24,8 @@ mod ffi;
 mod handle;
 mod last;
 mod log;
+#[cfg(any(test, all(feature = "engine", feature = "daemon")))]
+mod owner;
 mod receipt;
 mod request;
 mod status;

@@ -33,9 +33,13 @@ impl LaneThreads {
 
     fn add(&self, thread: JoinHandle<()>) {
         let mut all = self.0.lock();
-        // Models come and go for as long as the program runs.
-        all.retain(|t| !t.is_finished());
+        // Models come and go for as long as the program runs. One that has ended is waited for, because the kernel may not be
+        // through with it; that takes no time.
+        let (ended, running): (Vec<_>, Vec<_>) = all.drain(..).partition(JoinHandle::is_finished);
+        *all = running;
         all.push(thread);
+        drop(all);
+        ended.into_iter().for_each(|t| drop(t.join()));
     }
 }
 

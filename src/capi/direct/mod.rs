@@ -5,7 +5,8 @@
 //! every receipt is the same.
 //!
 //! What always holds: there is one service for all handles that name the same target and configuration; when the last of
-//! them and of their streams has gone, every thread of it has ended; its threads take none of the program's signals.
+//! them and of their streams has gone, every thread of it has ended; its threads take none of the program's signals; a
+//! child that was forked while there was one waits for no lock of its parent's.
 
 mod lane;
 
@@ -14,7 +15,6 @@ use std::ffi::CStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::lane::{LaneThreads, ThreadLanes};
+use super::owner::{InUse, Owner};
 use crate::client::{Client, DialFn};
 use crate::config::{Config, Env, Model, Problem, Sources};
 use crate::error::{Code, Error, Result};
@@ -31,10 +32,9 @@ use crate::models::naming;
 use crate::server::{self, Entrance, ServerConfig};
 use crate::service::Service;
 
-/// What makes two handles share a service. A child of fork has its parent's table and none of its threads.
+/// What makes two handles share a service.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
-    pid: u32,
     model: PathBuf,
     config: PathBuf,
 }
@@ -49,34 +49,39 @@ struct Running {
     stop: oneshot::Sender<()>,
     server: JoinHandle<()>,
     lanes: LaneThreads,
+    /// Its threads may hold locks of this process, of which a child has copies.
+    _in_use: InUse,
 }
 
 /// The services of this process. Locked while one starts or stops, so that none starts beside one that still holds the
 /// model's memory.
 static RUNNING: Mutex<BTreeMap<Key, Running>> = Mutex::new(BTreeMap::new());
-/// The process whose thread has locked them last.
-static LOCKED_BY: AtomicU32 = AtomicU32::new(0);
-/// A thread that has the lock says so at once; one that has not after this is none of this process.
-const UNCLAIMED: Duration = Duration::from_secs(2);
+/// The process whose they are.
+static OWNER: Owner = Owner::new();
 
-type Table = MutexGuard<'static, BTreeMap<Key, Running>>;
+/// The services, locked.
+struct Table {
+    all: MutexGuard<'static, BTreeMap<Key, Running>>,
+    /// Ends once they are unlocked.
+    _in_use: InUse,
+}
+
+fn enter() -> Result<InUse> {
+    OWNER.enter(std::process::id()).ok_or_else(|| {
+        let text =
+            "this process was forked while a model was open in its parent, or was being opened or closed: it cannot \
+                    run models itself before it executes a program; ask the daemon, or fork before";
+        Error::new(Code::Forked, text)
+    })
+}
 
 /// Locks them.
 ///
 /// # Errors
-/// `forked` where the lock was held when this process was forked, by a thread that is not here to unlock it.
+/// `forked` where this process has copies of locks and threads that are its parent's.
 fn running() -> Result<Table> {
-    loop {
-        if let Some(all) = RUNNING.try_lock_for(UNCLAIMED) {
-            LOCKED_BY.store(std::process::id(), Ordering::Relaxed);
-            return Ok(all);
-        }
-        if LOCKED_BY.load(Ordering::Relaxed) != std::process::id() {
-            let text = "this process was forked while another thread opened or closed a model: it cannot run models \
-                        itself before it executes a program; ask the daemon, or fork before";
-            return Err(Error::new(Code::Forked, text));
-        }
-    }
+    let in_use = enter()?;
+    Ok(Table { all: RUNNING.lock(), _in_use: in_use })
 }
 
 /// A part in a service. The last one that is dropped ends it and waits for its threads.
@@ -89,13 +94,10 @@ pub(in crate::capi) fn open(model: &str, config: Option<&str>) -> Result<(Client
         "" => Ok(PathBuf::new()),
         path => std::path::absolute(path).map_err(|e| super::ffi::bad(name, &format!("cannot be made absolute: {e}"))),
     };
-    let key = Key {
-        pid: std::process::id(),
-        model: absolute("target", model)?,
-        config: absolute("options.config", config.unwrap_or_default())?,
-    };
-    let mut all = running()?;
-    let running = match all.entry(key.clone()) {
+    let key =
+        Key { model: absolute("target", model)?, config: absolute("options.config", config.unwrap_or_default())? };
+    let mut table = running()?;
+    let running = match table.all.entry(key.clone()) {
         Entry::Occupied(there) => there.into_mut(),
         Entry::Vacant(free) => free.insert(start(&key)?),
     };
@@ -118,13 +120,13 @@ fn dial(incoming: mpsc::UnboundedSender<UnixStream>) -> DialFn {
 
 impl Drop for Share {
     fn drop(&mut self) {
-        let Ok(mut all) = running() else { return };
-        let Some(running) = all.get_mut(&self.0) else { return };
+        let Ok(mut table) = running() else { return };
+        let Some(running) = table.all.get_mut(&self.0) else { return };
         running.shares -= 1;
         if running.shares > 0 {
             return;
         }
-        if let Some(last) = all.remove(&self.0) {
+        if let Some(last) = table.all.remove(&self.0) {
             last.service.handle().shut_down(Duration::ZERO);
             // Fails only where the server has ended by itself.
             let _ = last.stop.send(());
@@ -138,6 +140,7 @@ impl Drop for Share {
 }
 
 fn start(key: &Key) -> Result<Running> {
+    let in_use = enter()?;
     let config = configuration(key)?;
     let failed =
         |e: std::io::Error| Error::new(Code::Internal, format!("the service of this process cannot start: {e}"));
@@ -169,7 +172,7 @@ fn start(key: &Key) -> Result<Running> {
             }
         };
         match thread::Builder::new().name("wattlm".into()).spawn(serve) {
-            Ok(server) => Ok(Running { shares: 0, service, incoming, stop, server, lanes }),
+            Ok(server) => Ok(Running { shares: 0, service, incoming, stop, server, lanes, _in_use: in_use }),
             Err(e) => {
                 service.handle().shut_down(Duration::ZERO);
                 service.join();
