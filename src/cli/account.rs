@@ -51,8 +51,7 @@ fn from_wire(client: &Client, args: &Account) -> Result<Report> {
     add("from", args.from.map(|d| d.to_string()));
     add("to", args.to.map(|d| d.to_string()));
     add("by", args.by.map(|by| by.name().to_owned()));
-    serde_json::from_value(client.account(&query.join("&"))?)
-        .map_err(|e| Error::new(Code::Protocol, format!("the service is of another version than this program: {e}")))
+    super::read(client.account(&query.join("&"))?)
 }
 
 /// `no_daemon` is what is said where the files do not help.

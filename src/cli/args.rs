@@ -278,17 +278,6 @@ pub(super) enum Policy {
     MaxThroughput,
 }
 
-impl Policy {
-    /// On the wire.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Policy::MinEnergy => "min-energy",
-            Policy::Balanced => "balanced",
-            Policy::MaxThroughput => "max-throughput",
-        }
-    }
-}
-
 impl From<Policy> for sched::Policy {
     fn from(policy: Policy) -> sched::Policy {
         match policy {

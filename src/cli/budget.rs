@@ -1,21 +1,20 @@
 //! `wattlm budget`: what may still be used, as a page for people or the wire's object for programs.
 
 use crate::client::Client;
-use crate::error::{Code, Error, Result};
-use crate::sched::{Policy, Supply};
+use crate::error::Result;
+use crate::sched::Supply;
 use crate::service::{Budget, PurseStanding};
 use crate::units::Microjoules;
 
 use super::print::{seconds, table, Out};
+use super::read;
 
 pub(super) fn run(client: &Client, uid: Option<u32>, out: Out) -> Result<()> {
     let budget = client.budget(uid)?;
     if out.json {
         return out.object(&budget);
     }
-    let budget = serde_json::from_value(budget)
-        .map_err(|e| Error::new(Code::Protocol, format!("the service is of another version than this program: {e}")))?;
-    out.line(page(&budget))
+    out.line(page(&read(budget)?))
 }
 
 fn page(b: &Budget) -> String {
@@ -25,11 +24,7 @@ fn page(b: &Budget) -> String {
         Supply::LowBattery => "low battery",
     };
     let charge = b.battery_percent.map(|percent| format!(", battery at {percent:.0} %")).unwrap_or_default();
-    let policy = match b.policy {
-        Policy::MaxThroughput => "max-throughput",
-        Policy::Balanced => "balanced",
-        Policy::MinEnergy => "min-energy",
-    };
+    let policy = b.policy.name();
     let cap = b.cap.map(|cap| format!(", at most {cap}")).unwrap_or_default();
     let rule = b.rule.as_ref().map_or("no [[client]] of its own".to_owned(), |rule| format!("[[client]] {rule}"));
     let class = serde_json::to_value(b.class).ok().and_then(|v| v.as_str().map(str::to_owned)).unwrap_or_default();
@@ -70,7 +65,7 @@ fn row(p: &PurseStanding) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sched::Class;
+    use crate::sched::{Class, Policy};
     use crate::units::Microwatts;
 
     #[test]

@@ -15,6 +15,7 @@ use serde_json::{json, Value};
 use super::args::{Backend, Calibration};
 use super::findings::findings;
 use super::print::{note, per_token, seconds, table, Out};
+use super::read;
 use crate::client::Client;
 use crate::energy::account::Day;
 use crate::error::{Code, Error, Result};
@@ -68,11 +69,6 @@ pub(super) fn run(args: &Calibration, client: &Client, out: Out) -> Result<ExitC
         out.line(format!("{}\n\n{}", pages.join("\n\n"), found.join("\n")))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-fn read<T: serde::de::DeserializeOwned>(value: Value) -> Result<T> {
-    serde_json::from_value(value)
-        .map_err(|e| Error::new(Code::Protocol, format!("the service is of another version than this program: {e}")))
 }
 
 /// The variants that a name means; all without one.

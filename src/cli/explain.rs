@@ -1,15 +1,13 @@
 //! `wattlm explain` and `wattlm estimate`: how a request ran, or would run, and why there; as a page for people or the
 //! wire's object for programs.
 
-use serde_json::Value;
-
-use super::args::{Estimate, Policy};
+use super::args::Estimate;
 use super::ask::{body, message, Prompt};
 use super::generate::prompt;
 use super::print::{seconds, table, Out};
+use super::read;
 use crate::client::Client;
-use crate::error::{Code, Error, Result};
-use crate::sched;
+use crate::error::Result;
 use crate::service::{EstimateReport, Outcome, PlanReport, RequestReport, RequestState};
 use crate::units::{Bytes, Microjoules};
 
@@ -37,11 +35,6 @@ pub(super) fn estimate(args: &Estimate, connect: impl FnOnce() -> Result<Client>
     out.line(estimate_page(&read(report)?))
 }
 
-fn read<T: serde::de::DeserializeOwned>(report: Value) -> Result<T> {
-    serde_json::from_value(report)
-        .map_err(|e| Error::new(Code::Protocol, format!("the service is of another version than this program: {e}")))
-}
-
 fn joules(j: f64) -> String {
     Microjoules::from_f64(j).to_string()
 }
@@ -51,14 +44,6 @@ fn place(plan: &PlanReport) -> String {
     match plan.prefill == plan.decode {
         true => plan.decode.clone(),
         false => format!("{} > {}", plan.prefill, plan.decode),
-    }
-}
-
-fn policy(policy: sched::Policy) -> &'static str {
-    match policy {
-        sched::Policy::MinEnergy => Policy::MinEnergy.name(),
-        sched::Policy::Balanced => Policy::Balanced.name(),
-        sched::Policy::MaxThroughput => Policy::MaxThroughput.name(),
     }
 }
 
@@ -157,7 +142,7 @@ fn estimate_page(e: &EstimateReport) -> String {
             "tokens",
             format!("about {} of the prompt, {} of them cached; {} of the answer", t.prompt, t.cached, t.answer),
         ),
-        ("policy", policy(e.policy).to_owned()),
+        ("policy", e.policy.name().to_owned()),
         ("why", e.reason.clone()),
     ];
     if e.degraded {
@@ -179,6 +164,7 @@ fn estimate_page(e: &EstimateReport) -> String {
 mod tests {
     use super::*;
     use crate::lane::{Finish, Usage};
+    use crate::sched::Policy;
     use crate::service::{EnergyReceipt, Parts, Receipt, Tokens};
 
     fn plan(device: &str, s: f64, j: f64) -> PlanReport {
@@ -204,7 +190,7 @@ mod tests {
             model: "m:q4".into(),
             state: RequestState::Completed,
             error: None,
-            policy: Some(sched::Policy::MinEnergy),
+            policy: Some(Policy::MinEnergy),
             reason: "min-energy: cpu takes 25 % less energy than gpu0".into(),
             degraded: false,
             answer: 40,
@@ -276,7 +262,7 @@ mod tests {
             seconds: 4.0,
             joules: 3.0,
             memory: 0,
-            policy: sched::Policy::MinEnergy,
+            policy: Policy::MinEnergy,
             reason: "the only lane of this model".into(),
             degraded: false,
             measured: false,

@@ -102,6 +102,12 @@ fn connect(socket: Option<PathBuf>) -> Result<Client> {
     Client::connect(&path).map_err(|e| if e.code == Code::NoDaemon { no_daemon(&path, named) } else { e })
 }
 
+/// What the service said, as what it means.
+fn read<T: serde::de::DeserializeOwned>(value: serde_json::Value) -> Result<T> {
+    serde_json::from_value(value)
+        .map_err(|e| Error::new(Code::Protocol, format!("the service is of another version than this program: {e}")))
+}
+
 /// What to do where nothing answers.
 fn no_daemon(path: &std::path::Path, named: bool) -> Error {
     let shown = path.display();

@@ -3,20 +3,19 @@
 use crate::client::Client;
 use crate::energy::account::Day;
 use crate::energy::{Quality, Scope};
-use crate::error::{Code, Error, Result};
+use crate::error::Result;
 use crate::service::{EnergyStatus, LaneStatus, ProfileStatus, Status};
 use crate::units::{Bytes, Microjoules};
 
 use super::print::{count, seconds, table, Out};
+use super::read;
 
 pub(super) fn run(client: &Client, out: Out) -> Result<()> {
     let status = client.status()?;
     if out.json {
         return out.object(&status);
     }
-    let status = serde_json::from_value(status)
-        .map_err(|e| Error::new(Code::Protocol, format!("the service is of another version than this program: {e}")))?;
-    out.line(page(&status))
+    out.line(page(&read(status)?))
 }
 
 fn page(s: &Status) -> String {
