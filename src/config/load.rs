@@ -687,6 +687,8 @@ mod tests {
         assert!(warnings("cpu.affinity = [0]\ncpu.threads = 2")[0].contains("2 threads share the 1 CPUs"));
         assert!(warnings("worker.sandbox = false")[0].starts_with("f:1:8: warning: workers run without a sandbox"));
         assert_eq!(parse("[queue]\nmax = 8").limits().queue_per_tenant, 8);
+        assert_eq!(parse("[power]\nexplore = 0.125").limits().explore, 125);
+        assert!(problems("[power]\nexplore = 0.6")[0].contains("explore"));
     }
 
     #[test]

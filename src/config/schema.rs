@@ -333,6 +333,9 @@ sections! {
         /// What the device saves: `"max-throughput"` nothing that the cap does not ask for, `"min-energy"` energy for
         /// each token, whatever time it takes, `"balanced"` both.
         policy: Policy = Policy::MaxThroughput, Reload;
+        /// Share of all joules that may be spent on finding out what a device takes of which that is not known, beyond what
+        /// the best known way would have taken. 0: nothing is tried that is not thought to be the best.
+        explore: f64 = 0.05, Reload, 0.0..=0.5;
     }
 
     /// While a battery supplies the device: what differs from `[power]`.

@@ -99,7 +99,8 @@ impl Config {
             quarantine: self.worker.quarantine.0,
             threads: self.cpu.threads,
             duty: self.cpu.duty,
-            ..sched::Limits::default()
+            // In range: the reader sees to it.
+            explore: (self.power.explore * 1000.0).round() as u32,
         }
     }
 
