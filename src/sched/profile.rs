@@ -130,6 +130,8 @@ const MIXED_TIME: f64 = 0.25;
 const SETTLED: u32 = 5;
 /// Numbers of threads as good as this are equal: the faster one is taken.
 const EQUAL: f64 = 1.01;
+/// No lane lives to see more measurements: their order is told by their number.
+const SEEN: u64 = 1 << 48;
 /// How far a measured load or hold moves what is known.
 const APPROACH: f64 = 0.3;
 
@@ -191,13 +193,6 @@ impl Profile {
     pub fn step(&self, threads: u32, batch: f64, context: f64) -> Option<Cost> {
         let pair = self.nearest(threads, |curves| curves.decode.as_ref())?;
         Some(pair.cost(&step_row(batch, context)))
-    }
-
-    /// An answer of `tokens` that begins behind `context` cells, with `batch` requests in each step: all of the steps'
-    /// joules.
-    pub fn decode(&self, threads: u32, tokens: f64, context: f64, batch: f64) -> Option<Cost> {
-        let tokens = tokens.max(0.0);
-        Some(self.step(threads, batch, context + tokens / 2.0)?.times(tokens))
     }
 
     /// How far the joules of such a prompt and answer may be wrong, as a standard deviation and a share of them. 1 where
@@ -379,7 +374,14 @@ impl Profile {
     pub fn is_sane(&self) -> bool {
         let load = self.load.is_none_or(|load| is_amount(load.seconds) && is_amount(load.joules));
         let pairs = self.curves.iter().flat_map(|curves| [&curves.prefill, &curves.decode]).flatten();
-        load && self.hold.is_none_or(is_amount) && self.curves.len() <= THREADS && pairs.into_iter().all(Pair::is_sane)
+        let others = |at: usize| self.curves.iter().skip(at + 1);
+        let twice = |(at, one): (usize, &Curves)| others(at).any(|other| other.threads == one.threads);
+        load && self.hold.is_none_or(is_amount)
+            && self.curves.len() <= THREADS
+            && self.seen <= SEEN
+            && self.curves.iter().all(|curves| curves.used <= self.seen)
+            && !self.curves.iter().enumerate().any(twice)
+            && pairs.into_iter().all(Pair::is_sane)
     }
 
     fn curves_of(&mut self, threads: u32) -> &mut Curves {

@@ -38,6 +38,8 @@ const GROSS_STREAK: u8 = 2;
 const CHANGED: f64 = 0.25;
 /// No prediction is less: its square must be a number.
 const LITTLE: f64 = 1e-15;
+/// Measurements that are counted: nothing depends on how many more there were.
+const COUNTED: u32 = 1 << 20;
 /// A factor by which a measurement may be off at most; beyond it says no more.
 const FACTOR: f64 = 100.0;
 
@@ -164,11 +166,11 @@ impl Fit {
         if heard == Heard::Expected {
             let seen = (ratio * ratio - (spread - own)).clamp(NOISE_MIN.powi(2), NOISE_MAX.powi(2));
             let seen = (seen - blur * blur).max(NOISE_MIN.powi(2));
-            let step = (1.0 / f64::from(self.count + 4)).max(0.04);
+            let step = (1.0 / (f64::from(self.count) + 4.0)).max(0.04);
             self.noise += step * (seen - self.noise);
         }
         self.update(x, p, missed, spread);
-        self.count = self.count.saturating_add(1);
+        self.count = self.count.saturating_add(1).min(COUNTED);
         heard
     }
 
@@ -180,8 +182,8 @@ impl Fit {
         if self.off * log < 0.0 {
             (self.streak, self.gross, self.off) = (0, 0, 0.0);
         }
-        self.streak += 1;
-        self.gross += u8::from(log.abs() >= (GROSS * sd).max(2.0 * SURPRISE_LEAST));
+        self.streak = self.streak.saturating_add(1);
+        self.gross = self.gross.saturating_add(u8::from(log.abs() >= (GROSS * sd).max(2.0 * SURPRISE_LEAST)));
         self.off += log;
         if self.streak >= STREAK || self.gross >= GROSS_STREAK {
             Heard::Change
@@ -194,20 +196,14 @@ impl Fit {
     fn change(&mut self, x: &Row, y: f64) -> Heard {
         // Those before have moved θ a little: the last one says what holds now, the mean keeps its noise out.
         let (mean, last) = (self.off / f64::from(self.streak.max(1)), (y / self.predict(x)).ln());
-        let factor = ((mean + last) / 2.0).exp().clamp(1.0 / FACTOR, FACTOR);
-        for i in 0..3 {
-            self.theta[i] *= factor;
-            for j in 0..3 {
-                self.cov[i][j] *= factor * factor;
-            }
-        }
+        self.scale(((mean + last) / 2.0).exp().clamp(1.0 / FACTOR, FACTOR));
         (self.streak, self.gross, self.off) = (0, 0, 0.0);
         self.widen(CHANGED);
         let p = self.predict(x);
         let spread = quadratic(&self.cov, x) / (p * p) + self.noise;
         let limit = CLIP * spread.sqrt();
         self.update(x, p, within(y / p - 1.0, -limit, limit), spread);
-        self.count = self.count.saturating_add(1);
+        self.count = self.count.saturating_add(1).min(COUNTED);
         Heard::Change
     }
 
@@ -257,13 +253,19 @@ impl Fit {
         }
     }
 
-    /// What was read from a file can be used.
+    /// What was read from a file can be used: nothing in it that could not have been learnt.
     pub(super) fn is_sane(&self) -> bool {
+        // No measurement is off by more than this, and fewer than a streak are remembered.
+        let most = f64::from(STREAK) * FACTOR.ln();
         self.theta.iter().all(|t| (0.0..1e20).contains(t))
             && self.cov.iter().flatten().all(|v| v.abs() < 1e40)
             && (0..3).all(|i| self.cov[i][i] >= 0.0)
             && (NOISE_MIN * NOISE_MIN..=NOISE_MAX * NOISE_MAX).contains(&self.noise)
-            && self.off.is_finite()
+            && self.off.abs() <= most
+            && self.count <= COUNTED
+            && self.streak < STREAK
+            && self.gross < GROSS_STREAK
+            && self.gross <= self.streak
     }
 }
 

@@ -76,7 +76,7 @@ fn nothing_is_known_before_something_was_measured() {
     assert_eq!(profile.learn(&LANE.run(100, 50, 1.0, 1.0)), News::First);
     assert_eq!((profile.is_measured(), profile.confidence()), (true, (1, 1)));
     near(profile.prefill(4, 100, 0).unwrap().seconds, LANE.prompt(100.0), 0.02);
-    near(profile.decode(4, 50.0, 100.0, 1.0).unwrap().joules, 50.0 * LANE.step(1.0, 125.0) * LANE.watts, 0.02);
+    near(profile.step(4, 1.0, 125.0).unwrap().times(50.0).joules, 50.0 * LANE.step(1.0, 125.0) * LANE.watts, 0.02);
     assert_eq!(profile.prefill(4, 0, 100), Some(Cost::default()), "all of it was cached");
 }
 
@@ -208,8 +208,104 @@ fn it_is_written_and_read_and_rubbish_is_known() {
     assert!(!bad.is_sane());
 }
 
+/// The numbers in a JSON value, in their order.
+fn numbers(value: &mut serde_json::Value) -> Vec<&mut serde_json::Value> {
+    match value {
+        serde_json::Value::Array(all) => all.iter_mut().flat_map(numbers).collect(),
+        serde_json::Value::Object(all) => all.values_mut().flat_map(numbers).collect(),
+        number if number.is_number() => vec![number],
+        _ => Vec::new(),
+    }
+}
+
+/// Numbers that a file may hold.
+const EXTREME: [&str; 14] = [
+    "0",
+    "1",
+    "-1",
+    "2",
+    "255",
+    "4294967295",
+    "4294967294",
+    "18446744073709551615",
+    "1e-300",
+    "1e12",
+    "1e19",
+    "1e39",
+    "1e300",
+    "-1e300",
+];
+
+/// Asks it everything and teaches it for a while.
+fn exercise(mut profile: Profile) {
+    let usable = |profile: &Profile| {
+        for (n, c) in [(1, 0), (1000, 1000), (u32::MAX, u32::MAX)] {
+            let costs = [profile.prefill(4, n, c), profile.step(4, 2.0, f64::from(c)), profile.load()];
+            for cost in costs.into_iter().flatten() {
+                assert!(cost.seconds.is_finite() && cost.joules.is_finite(), "{cost:?} {profile:?}");
+                assert!(cost.seconds >= 0.0 && cost.joules >= 0.0, "{cost:?} {profile:?}");
+            }
+            let (a, b) = profile.doubt((1, 4), n, c, f64::from(c));
+            assert!((0.0..=1.0).contains(&a) && (0.0..=1.0).contains(&b), "{a} {b}");
+        }
+        for policy in [Policy::MinEnergy, Policy::Balanced, Policy::MaxThroughput] {
+            profile.prompt_threads(policy);
+            profile.answer_threads(policy, 2.0);
+        }
+        profile.confidence();
+    };
+    usable(&profile);
+    usable(&profile.prior(Cost { seconds: 0.25, joules: 0.5 }, Cost { seconds: 1e300, joules: 1e-300 }));
+    for i in 0..12 {
+        profile.learn(&LANE.run(100 + i, 50, 1.0 + (i % 3) as f32, if i % 4 == 3 { 50.0 } else { wobble(i) }));
+        usable(&profile);
+    }
+    profile.suspect();
+    profile.woke(Cost { seconds: 1.0, joules: 2.0 });
+    profile.held(1.0);
+    usable(&profile);
+}
+
+#[test]
+fn a_profile_whose_counts_are_at_their_end_is_refused_or_goes_on() {
+    let whole = serde_json::to_value(learnt(&LANE)).unwrap();
+    for key in ["count", "streak", "gross", "off", "seen", "used"] {
+        for extreme in EXTREME {
+            let (text, name) = (whole.to_string(), format!("\"{key}\":"));
+            let mut parts = text.split(&name);
+            let mut changed = parts.next().unwrap().to_owned();
+            for part in parts {
+                let rest = &part[part.find([',', '}']).unwrap()..];
+                changed += &format!("{name}{extreme}{rest}");
+            }
+            if let Ok(profile) = serde_json::from_str::<Profile>(&changed) {
+                if profile.is_sane() {
+                    exercise(profile);
+                }
+            }
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_a_file_says_it_is_refused_or_usable(
+        wrong in prop::collection::vec((any::<prop::sample::Index>(), 0..EXTREME.len()), 1..6),
+    ) {
+        let mut whole = serde_json::to_value(learnt(&LANE)).unwrap();
+        for (at, extreme) in wrong {
+            let mut all = numbers(&mut whole);
+            let at = at.index(all.len());
+            *all[at] = serde_json::from_str(EXTREME[extreme]).unwrap();
+        }
+        if let Ok(profile) = serde_json::from_value::<Profile>(whole) {
+            if profile.is_sane() {
+                exercise(profile);
+            }
+        }
+    }
 
     #[test]
     fn whatever_is_measured_every_answer_is_finite(all in prop::collection::vec(
