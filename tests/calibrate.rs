@@ -109,6 +109,7 @@ fn ordinary_requests_teach_what_an_estimate_then_says() {
         |tokens: u32| json!({"prompt": Words::new(tokens.into()).text(20), "max_tokens": tokens, "ignore_eos": true});
     let before = client.estimate(&body(50)).unwrap();
     assert_eq!((&before["measured"], &before["object"]), (&json!(false), &json!("wattlm.estimate")), "{before}");
+    assert!(before["memory"].as_u64().is_some_and(|bytes| bytes > 1 << 20), "{before}");
     assert_eq!(client.status().unwrap()["lanes"], json!([]), "nothing is loaded for an estimate");
     let mut words = Words::new(1);
     // Of some tenths of a second each: what others do on a busy machine is not all of it.
@@ -116,7 +117,7 @@ fn ordinary_requests_teach_what_an_estimate_then_says() {
         ask(&client, DEMO, &words.text(20), tokens);
     }
     let said = client.estimate(&body(350)).unwrap();
-    assert_eq!(said["measured"], true, "{said}");
+    assert_eq!((&said["measured"], &said["memory"]), (&json!(true), &json!(0)), "{said}");
     let took = ask(&client, DEMO, &words.text(20), 350);
     let (foretold, real) = (said["joules"].as_f64().unwrap(), took.energy("joules"));
     assert!((foretold / real).ln().abs() < 0.7, "{foretold} J foretold, {real} J taken: {said}");

@@ -1,4 +1,4 @@
-//! What an event costs the scheduler with a thousand requests in line: `cargo bench --bench sched`.
+//! What an event costs the scheduler with a thousand requests in line: `make bench-sched`.
 //!
 //! Two devices with profiles, so that every request is planned over three plans and more; arrivals, ends, measurements and
 //! ticks in turn. Prints for each kind of event the mean and the slowest in a hundred, and fails where a mean is over the
@@ -116,7 +116,7 @@ fn main() {
             bench.arrive();
             let id = bench.running.remove(0);
             if bench.sched.plan(id).is_some_and(|plan| plan.is_split()) && n % 2 == 0 {
-                bench.tell("exported", Event::Exported { id, bytes: 1 << 20, time: Duration::from_millis(9) });
+                bench.tell("exported", Event::Exported { id, time: Duration::from_millis(9) });
             } else {
                 bench.tell("finished", Event::Finished(id));
             }

@@ -14,6 +14,8 @@
 //! requests while another does.
 
 use super::cost::{outlook, Ask, Between, Closed, Outlook, Place};
+use super::lanes::Entry;
+use super::planning::Lost;
 use super::{Arrival, Backend, Candidate, Choice, Forecast, Plan, Policy, Reason, Sched, Site, VariantId};
 use crate::error::{Code, Error};
 
@@ -81,7 +83,7 @@ impl Sched {
     /// # Errors
     /// No device may run it.
     pub fn estimate(&self, arrival: &Arrival) -> Result<Choice, Error> {
-        self.choose(arrival, &[]).map(|chosen| chosen.choice)
+        self.choose(arrival, Lost::Nothing).map(|chosen| chosen.choice)
     }
 
     /// The plans that a request could run by if it came now and that take requests, but for this one: best first by the
@@ -105,18 +107,17 @@ impl Sched {
         plans
     }
 
-    /// How this request runs. `lost`: sites where it lost its lane or where none came up, which are taken only where there
-    /// is no other.
-    pub(super) fn choose(&self, arrival: &Arrival, lost: &[Site]) -> Result<Chosen, Error> {
+    /// How this request runs. What it `lost` is taken only where there is nothing else.
+    pub(super) fn choose(&self, arrival: &Arrival, lost: Lost) -> Result<Chosen, Error> {
         let bound = self.requests.get(&arrival.id).filter(|r| r.planned).map(|request| request.plan.decode);
         let ask = self.ask(arrival, bound);
         let (full, lesser): (Vec<Candidate>, Vec<Candidate>) = arrival.variants.iter().partition(|c| !c.lesser);
-        let mut all = self.outlooks(&ask, &full, lost);
+        let mut all = self.outlooks(&ask, &full, lost.sites());
         let breaks = |o: &Outlook| self.broken(&ask, o).reason().is_some();
         let hopeless = |all: &[Outlook]| all.iter().all(|o| o.closed.is_some() || breaks(o));
         let mut degraded = false;
         if !lesser.is_empty() && (full.is_empty() || (arrival.degrade && hopeless(&all))) {
-            let more = self.outlooks(&ask, &lesser, lost);
+            let more = self.outlooks(&ask, &lesser, lost.sites());
             if all.is_empty() || !hopeless(&more) {
                 degraded = true;
                 all.extend(more);
@@ -164,7 +165,7 @@ impl Sched {
             }
             self.credit(ask, &places, &mut all[before..]);
         }
-        let touches = |o: &Outlook| lost.contains(&o.plan.prefill) || lost.contains(&o.plan.decode);
+        let touches = |o: &Outlook| lost.iter().any(|site| o.touches(*site));
         if !lost.is_empty() && all.iter().any(|o| !touches(o) && o.closed != Some(Closed::Resting)) {
             all.retain(|o| !touches(o));
         }
@@ -238,7 +239,7 @@ impl Sched {
     }
 
     /// The best of these plans; there is one.
-    fn pick(&self, ask: &Ask, all: &[Outlook], lost: &[Site]) -> Chosen {
+    fn pick(&self, ask: &Ask, all: &[Outlook], lost: Lost) -> Chosen {
         let policy = ask.policy;
         let broken: Vec<Broken> = all.iter().map(|o| self.broken(ask, o)).collect();
         let open: Vec<usize> = (0..all.len()).filter(|i| all[*i].closed.is_none()).collect();
@@ -275,15 +276,15 @@ impl Sched {
         };
         let everything: Vec<usize> = (0..all.len()).filter(|i| all[*i].measured == all[best].measured).collect();
         let ideal = best_of(all, &everything, policy);
-        let reason = match () {
-            () if instead.is_some() => Reason::Explored,
-            () if !lost.is_empty() => Reason::Fault,
-            () if nearest => Reason::Nearest,
-            () if ideal != best && all[ideal].closed.is_some() => Reason::Unavailable,
-            () if ideal != best => broken[ideal].reason().unwrap_or(Reason::Best),
-            () if ask.arrival.backend.is_some() => Reason::Asked,
-            () if all.len() == 1 => Reason::Only,
-            () => Reason::Best,
+        let reason = match lost.reason() {
+            _ if instead.is_some() => Reason::Explored,
+            Some(reason) => reason,
+            None if nearest => Reason::Nearest,
+            None if ideal != best && all[ideal].closed.is_some() => Reason::Unavailable,
+            None if ideal != best => broken[ideal].reason().unwrap_or(Reason::Best),
+            None if ask.arrival.backend.is_some() => Reason::Asked,
+            None if all.len() == 1 => Reason::Only,
+            None => Reason::Best,
         };
         let runner_up = if instead.is_some() { Some(best) } else { runner_up };
         let choice = Choice {
@@ -361,7 +362,7 @@ impl Sched {
         let candidate = [Candidate { variant, lesser: false }];
         let again = self.outlooks(&short, &candidate, &[]);
         let o = again.iter().find(|other| other.plan == o.plan && other.threads == o.threads)?;
-        let mut chosen = self.pick(&short, std::slice::from_ref(o), &[]);
+        let mut chosen = self.pick(&short, std::slice::from_ref(o), Lost::Nothing);
         chosen.choice.degraded = true;
         chosen.choice.limit = Some(tokens as u32);
         chosen.choice.reason = self.broken(ask, o).reason().unwrap_or(Reason::Nearest);
@@ -390,8 +391,14 @@ impl Sched {
     pub(super) fn landing(&self, arrival: &Arrival, plan: Plan, except: Option<Site>) -> Option<Site> {
         let ask = self.ask(arrival, Some(plan.decode));
         let fits = |site: &Site| {
-            let resting = self.lanes.get(*site).is_some_and(|entry| entry.quarantine(self.now).is_some());
-            arrival.backend.is_none_or(|backend| backend.allows(site.device)) && !resting && Some(*site) != except
+            let entry = self.lanes.get(*site);
+            let resting = entry.is_some_and(|entry| entry.quarantine(self.now).is_some());
+            // A service that stops loads nothing any more.
+            let comes = !self.closing || entry.is_some_and(Entry::is_up);
+            arrival.backend.is_none_or(|backend| backend.allows(site.device))
+                && !resting
+                && comes
+                && Some(*site) != except
         };
         let tight = self.lanes.get(plan.decode).is_some_and(|entry| entry.tight && entry.lane.is_none());
         if self.known.is_usable(plan.decode) && fits(&plan.decode) && !tight {

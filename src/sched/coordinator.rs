@@ -13,6 +13,7 @@ use super::budget::{Book, Gate};
 use super::known::Known;
 use super::lanes::{Drain, Lanes, Stage};
 use super::pace::{Bounds, Pacer, PowerState};
+use super::planning::Lost;
 use super::queue::{Queue, Waiting};
 use super::{Action, Arrival, Event, Limits, Plan, Site};
 use crate::clock::Time;
@@ -144,6 +145,7 @@ impl Sched {
             Event::Load(site) => self.load(site),
             Event::Unload(site) => self.unload(site),
             Event::Site { site, usable } => self.usable(site, usable, &mut out),
+            Event::Memory { site, bytes } => self.known.set_memory(site, bytes),
             Event::Profile { site, profile } => {
                 self.known.set_profile(site, *profile);
                 self.news();
@@ -151,7 +153,7 @@ impl Sched {
             Event::Measured { id, site, measured } => self.measured(id, site, &measured),
             Event::Woke { site, cost } => self.known.woke(site, cost),
             Event::Held { site, watts } => self.known.held(site, watts),
-            Event::Exported { id, time, .. } => self.exported(id, time, &mut out),
+            Event::Exported { id, time } => self.exported(id, time, &mut out),
             Event::Stopped(id) => self.stopped(id, &mut out),
             Event::Spent { id, more, less } => self.book.spent(id, more, less),
             Event::Settled(id) => self.book.settled(id),
@@ -232,7 +234,7 @@ impl Sched {
         if self.requests.contains_key(&id) {
             return;
         }
-        let chosen = if self.closing { Err(shutting_down()) } else { self.choose(&arrival, &[]) };
+        let chosen = if self.closing { Err(shutting_down()) } else { self.choose(&arrival, Lost::Nothing) };
         if let Some(choice) = chosen.as_ref().ok().map(|chosen| &chosen.choice).filter(|c| c.forecast.measured) {
             arrival.predicted = choice.forecast.energy();
         }
@@ -351,7 +353,7 @@ impl Sched {
         request.lane = None;
         self.book.ended(id);
         self.book.waits(id, true);
-        self.start_anew(id, &[], out);
+        self.start_anew(id, Lost::Nothing, out);
     }
 
     /// A running request's slot is free.
@@ -411,15 +413,6 @@ impl Sched {
             self.known.in_use(request.plan.decode);
         }
         Some(request)
-    }
-
-    fn refuse_all(&mut self, site: Site, error: &Error, out: &mut Vec<Action>) {
-        for place in self.queue.clear(site) {
-            self.forget_deadline(place.id);
-            self.book.ended(place.id);
-            self.forget(place.id);
-            out.push(Action::Refuse { id: place.id, error: error.clone() });
-        }
     }
 }
 
@@ -502,7 +495,7 @@ impl Sched {
                 request.lane = None;
                 self.book.ended(*id);
                 self.book.waits(*id, false);
-                self.start_anew(*id, &[site], out);
+                self.start_anew(*id, Lost::Died(&[site]), out);
             }
         }
         if let Some((entry, until)) =
@@ -548,7 +541,10 @@ impl Sched {
     fn shut_down(&mut self, out: &mut Vec<Action>) {
         self.closing = true;
         for site in self.queue.sites() {
-            self.refuse_all(site, &shutting_down(), out);
+            let (carried, waiting) = self.queue.clear(site).into_iter().partition::<Vec<_>, _>(|place| place.carries);
+            waiting.iter().for_each(|place| self.turn_out(place.id, shutting_down(), out));
+            // What has begun may end.
+            carried.into_iter().for_each(|place| self.queue.push(site, place));
         }
         self.lanes.entries.values_mut().for_each(|entry| entry.wanted = None);
     }
@@ -581,6 +577,6 @@ impl Pace {
     }
 }
 
-fn shutting_down() -> Error {
+pub(super) fn shutting_down() -> Error {
     Error::new(Code::ShuttingDown, "The service is stopping; try again when it is back")
 }

@@ -85,6 +85,8 @@ pub(super) struct Place<'a> {
     /// How likely the lane is still up when the next request comes.
     pub(super) stays: f64,
     pub(super) up: bool,
+    /// Bytes that it takes if it has to be brought up.
+    memory: u64,
     /// What is left to draw (W), and the share of time.
     leaves: f64,
     duty: f64,
@@ -110,6 +112,8 @@ pub(super) struct Outlook {
     /// Joules for lanes being there while they compute this, which their own joules do not contain.
     pub(super) there: f64,
     pub(super) wake_full: f64,
+    /// Bytes of lanes that are not up.
+    pub(super) memory: u64,
     /// How wrong the joules may be, as a standard deviation.
     pub(super) doubt: f64,
     pub(super) measured: bool,
@@ -120,6 +124,11 @@ pub(super) struct Outlook {
 }
 
 impl Outlook {
+    /// It needs a lane there.
+    pub(super) fn touches(&self, site: Site) -> bool {
+        self.plan.prefill == site || self.plan.decode == site
+    }
+
     pub(super) fn ttft(&self) -> f64 {
         self.wait + self.wake + self.prefill.seconds + self.handover.seconds
     }
@@ -168,7 +177,7 @@ impl Outlook {
             handover_energy: energy(self.handover.joules),
             decode_energy: energy(self.decode.joules),
             hold_energy: energy(self.hold.iter().sum::<f64>() + self.there),
-            memory: 0,
+            memory: self.memory,
             measured: self.measured,
         }
     }
@@ -383,6 +392,7 @@ impl Sched {
             company_watts,
             stays,
             up,
+            memory: if up { 0 } else { self.known.memory(site) },
             leaves,
             duty: f64::from(self.limits.duty.clamp(1, 1000)) / 1000.0,
         }
@@ -470,6 +480,7 @@ pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, between: &Between) ->
         hold: [from.hold, 0.0],
         there: from.there(prefill.seconds) + to.there(decode.seconds),
         wake_full: from.wake_full,
+        memory: from.memory,
         doubt,
         measured: from.is_measured() && to.is_measured(),
         leaves: 0.0,
@@ -486,6 +497,7 @@ pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, between: &Between) ->
         outlook.wake_part[1] = to.wake_part;
         outlook.hold[1] = to.hold;
         outlook.wake_full += to.wake_full;
+        outlook.memory = outlook.memory.saturating_add(to.memory);
         outlook.doubt = outlook.doubt.hypot(0.5 * outlook.handover.joules);
     }
     outlook

@@ -54,6 +54,8 @@ const APPROACH: f64 = 0.3;
 struct Spot {
     /// Whether a lane can be there; nobody said anything yet.
     usable: Option<bool>,
+    /// Bytes that a lane there takes; 0: nobody knows.
+    memory: u64,
     profile: Profile,
     /// Something changed elsewhere since it was measured.
     stale: bool,
@@ -126,6 +128,15 @@ impl Known {
 
     pub(super) fn set_usable(&mut self, site: Site, usable: bool) {
         self.spots.entry(site).or_default().usable = Some(usable);
+    }
+
+    /// Bytes that a lane there takes.
+    pub(super) fn memory(&self, site: Site) -> u64 {
+        self.spots.get(&site).map_or(0, |spot| spot.memory)
+    }
+
+    pub(super) fn set_memory(&mut self, site: Site, bytes: u64) {
+        self.spots.entry(site).or_default().memory = bytes;
     }
 
     /// The places where this variant may have a lane, the CPU first.

@@ -116,6 +116,11 @@ impl Entry {
         self.quarantined.filter(|until| *until > now)
     }
 
+    /// It has a lane that takes requests, or will.
+    pub(super) fn is_up(&self) -> bool {
+        self.lane.as_ref().is_some_and(|lane| lane.stage != Stage::Stopping)
+    }
+
     /// It waits for memory that other lanes hold.
     pub(super) fn starved(&self) -> bool {
         self.lane.is_none() && self.blocked.is_some()

@@ -212,6 +212,13 @@ pub enum Event {
         /// It can.
         usable: bool,
     },
+    /// A lane here is thought to take so many bytes of memory. Without a word, nobody knows.
+    Memory {
+        /// Where.
+        site: Site,
+        /// So many.
+        bytes: u64,
+    },
     /// What a lane here takes: what an earlier run measured.
     Profile {
         /// Where.
@@ -247,8 +254,6 @@ pub enum Event {
     Exported {
         /// Which.
         id: RequestId,
-        /// Size of the state in bytes.
-        bytes: u64,
         /// How long taking it out took.
         time: Duration,
     },

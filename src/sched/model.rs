@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{
-    Action, Arrival, Backend, Budgets, Candidate, Class, ClientId, ClientLimits, Cost, DeviceId, Event, LaneState,
-    Limits, Measured, PhaseMeasured, Plan, Policy, Power, Profile, Progress, PurseId, Sched, Site, VariantId, Work,
+    Action, Arrival, Backend, Budgets, Candidate, Class, ClientId, ClientLimits, Cost, DeviceId, Endpoint, Event,
+    LaneState, Limits, Measured, PhaseMeasured, Plan, Policy, Power, Profile, Progress, PurseId, Sched, Site,
+    VariantId, Work,
 };
 use crate::clock::Time;
 use crate::error::{Code, Error};
@@ -181,6 +182,8 @@ struct World {
     used_ids: BTreeSet<LaneId>,
     /// Sites of which it was said whether a lane can be there.
     usable: BTreeMap<Site, bool>,
+    /// Sites of which it was said how long an idle lane stays there.
+    idle: BTreeMap<Site, Option<Duration>>,
     closing: bool,
     log: Vec<Action>,
     signals: Signals,
@@ -207,6 +210,7 @@ impl World {
             lanes: BTreeMap::new(),
             used_ids: BTreeSet::new(),
             usable: BTreeMap::new(),
+            idle: BTreeMap::new(),
             closing: false,
             log: Vec::new(),
             signals: Signals::default(),
@@ -216,7 +220,7 @@ impl World {
     }
 
     fn operate(&mut self, input: &mut Input) {
-        match input.below(28) {
+        match input.below(31) {
             16..=18 => self.spend(input),
             19 => {
                 if let Some(id) = pick(self.running(), input) {
@@ -261,7 +265,17 @@ impl World {
                 self.usable.insert(site, usable);
                 self.tell(Event::Site { site, usable });
             }
-            0..=3 => self.arrive(input),
+            28 => {
+                let (site, watts) = (input.site(), input.cost().joules);
+                self.tell(Event::Held { site, watts });
+                self.tell(Event::Memory { site, bytes: [0, 1 << 30, u64::MAX][input.below(3)] });
+                let site = input.site();
+                let after = [None, Some(0), Some(2_000), Some(90_000)][input.below(4)].map(Duration::from_millis);
+                self.idle.insert(site, after);
+                self.tell(Event::IdleUnload { site, after });
+            }
+            29 => self.divide(input),
+            0..=3 | 30 => self.arrive(input),
             4 | 5 => {
                 if let Some(id) = pick(self.running(), input) {
                     self.finish(id);
@@ -300,6 +314,31 @@ impl World {
         }
     }
 
+    /// From now on prompts of a variant are cheap on one device and its answers on the other.
+    fn divide(&mut self, input: &mut Input) {
+        let variant = VariantId(input.below(4) as u32);
+        for (device, prompt, answer) in [(DeviceId::CPU, (20, 6), (100, 4)), (DeviceId(1), (1, 10), (80, 8))] {
+            let site = Site { variant, device };
+            self.usable.insert(site, true);
+            self.tell(Event::Site { site, usable: true });
+            let phase = |tokens: u32, (ms, watts): (u64, u64)| PhaseMeasured {
+                tokens,
+                context: 100,
+                batch: 1.0,
+                time: Duration::from_millis(u64::from(tokens) * ms),
+                energy: Microjoules(u64::from(tokens) * ms * watts * 1_000),
+            };
+            let mut profile = Profile::default();
+            for tokens in [50, 400, 100] {
+                let (prefill, decode) = (phase(tokens, prompt), phase(tokens, answer));
+                profile.learn(&Measured { threads: 4, prefill, decode, metered: true, ..Measured::default() });
+            }
+            profile.woke(Cost { seconds: 0.1, joules: 0.1 });
+            profile.held(0.0);
+            self.tell(Event::Profile { site, profile: Box::new(profile) });
+        }
+    }
+
     fn arrive(&mut self, input: &mut Input) {
         let id = RequestId(self.requests.len() as u64);
         let variant = VariantId(input.below(4) as u32);
@@ -324,6 +363,8 @@ impl World {
         arrival.policy =
             [None, Some(Policy::MinEnergy), Some(Policy::Balanced), Some(Policy::MaxThroughput)][input.below(4)];
         arrival.degrade = input.one_in(2);
+        arrival.endpoint = [Endpoint::Chat, Endpoint::Completion][input.below(2)];
+        arrival.threads = [None, None, None, None, None, Some(0), Some(3), Some(u32::MAX)][input.below(8)];
         arrival.cached = vec![(input.site(), input.below(200) as u32)];
         let known = Known {
             arrival: arrival.clone(),
@@ -398,7 +439,7 @@ impl World {
         let known = self.requests.get_mut(&id).expect("a running request");
         let withdrawn = matches!(known.state, State::Running { withdrawn: true, .. });
         known.state = if withdrawn { State::Ended } else { State::Carried };
-        self.tell(Event::Exported { id, bytes: 1 << 20, time: Duration::from_millis(ms) });
+        self.tell(Event::Exported { id, time: Duration::from_millis(ms) });
     }
 
     /// It is ended by its allowance, before its first token.
@@ -488,7 +529,7 @@ impl World {
                 // Who does not leave its lane is not handed over.
                 let stays = |state| !matches!(state, State::Running { export: true, .. });
                 let id = pick(self.in_state(stays), input).unwrap_or(nobody);
-                self.tell(Event::Exported { id, bytes: u64::MAX, time: Duration::MAX });
+                self.tell(Event::Exported { id, time: Duration::MAX });
             }
             2 => self.tell(Event::LaneReady { lane: nowhere, slots: 1 }),
             3 => self.tell(Event::LoadBlocked { lane: nowhere, error: error(Code::InsufficientMemory) }),
@@ -683,7 +724,14 @@ impl World {
         let work = self.lanes.iter().any(|(id, lane)| at_work(id, lane));
         let told = self.sched.next_timeout().is_some() || self.sched.wants_signals();
         assert!(waiting.is_empty() || work || told, "requests wait for nothing");
-        assert!(!self.closing || self.lanes.iter().all(|(id, lane)| at_work(id, lane)), "a lane outlives its use");
+        // Somebody whose prompt is computed elsewhere goes on there.
+        let awaited = |lane: &ModelLane| {
+            let comes = |known: &&Known| matches!(known.state, State::Running { export: true, .. });
+            let coming = self.requests.values().filter(comes);
+            coming.filter_map(|known| known.plan).any(|plan| plan.decode == lane.site)
+        };
+        let used = |(id, lane): (&LaneId, &ModelLane)| at_work(id, lane) || awaited(lane);
+        assert!(!self.closing || self.lanes.iter().all(used), "a lane outlives its use");
     }
 
     /// What was told to those that run never adds up to more than is there.
@@ -755,8 +803,8 @@ impl World {
         assert!(self.requests.values().all(|known| known.state == State::Ended), "requests are left");
         assert_eq!((self.sched.queued(), self.sched.running()), (0, 0));
         assert_eq!(self.sched.next_timeout(), None, "no rest");
-        let kept = self.limits.idle_unload.is_none() && !self.closing;
-        assert!(kept || self.lanes.is_empty(), "lanes are left");
+        let kept = |lane: &ModelLane| self.idle.get(&lane.site).unwrap_or(&self.limits.idle_unload).is_none();
+        assert!(self.lanes.values().all(|lane| kept(lane) && !self.closing), "lanes are left");
     }
 
     fn in_state(&self, wanted: impl Fn(State) -> bool) -> Vec<RequestId> {

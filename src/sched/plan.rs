@@ -58,7 +58,7 @@ pub struct Forecast {
     pub decode_energy: Microjoules,
     /// Joules for keeping a lane resident afterwards, as far as they are this request's.
     pub hold_energy: Microjoules,
-    /// Bytes of memory that lanes would take which are not loaded.
+    /// Bytes of memory that its lanes would take which are not up; 0 also where nobody knows.
     pub memory: u64,
     /// It rests on measurements of these lanes, and not on what others took.
     pub measured: bool,

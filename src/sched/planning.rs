@@ -10,19 +10,48 @@
 use std::time::Duration;
 
 use super::choose::Chosen;
-use super::coordinator::Sched;
+use super::coordinator::{shutting_down, Sched};
 use super::lanes::{Lane, Stage};
 use super::profile::within;
 use super::queue::Waiting;
-use super::{Action, Arrival, Forecast, Measured, Plan, Policy, Profile, Site};
+use super::{Action, Arrival, Forecast, Measured, Plan, Policy, Profile, Reason, Site};
 use crate::error::{Code, Error};
 use crate::lane::RequestId;
 
-/// Requests that are looked at again for one event: the rest have their turn with the next.
+/// Requests that are looked at again for one event: the rest have their turn with the next, who waits for it longest first.
 const LOOKS: usize = 4;
 /// A request that waits moves no more often than this for a better plan: forecasts that change with every event must not
 /// send it about for ever.
 const MOVES: u8 = 6;
+
+/// Sites that a plan does without where there is another.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Lost<'a> {
+    /// None.
+    Nothing,
+    /// No lane came up there, or can.
+    Absent(&'a [Site]),
+    /// Its lane died there.
+    Died(&'a [Site]),
+}
+
+impl<'a> Lost<'a> {
+    pub(super) fn sites(self) -> &'a [Site] {
+        match self {
+            Lost::Nothing => &[],
+            Lost::Absent(sites) | Lost::Died(sites) => sites,
+        }
+    }
+
+    /// Why it runs elsewhere.
+    pub(super) fn reason(self) -> Option<Reason> {
+        match self {
+            Lost::Died(sites) if !sites.is_empty() => Some(Reason::Fault),
+            Lost::Absent(sites) if !sites.is_empty() => Some(Reason::Unavailable),
+            _ => None,
+        }
+    }
+}
 
 /// Plans.
 impl Sched {
@@ -84,7 +113,12 @@ impl Sched {
     pub(super) fn assign(&mut self, id: RequestId, chosen: Chosen, out: &mut Vec<Action>) {
         let Chosen { choice, instead, threads, .. } = chosen;
         let Some(request) = self.requests.get_mut(&id) else { return };
-        let plan = choice.plan;
+        let (plan, old) = (choice.plan, request.plan);
+        if request.instead.is_some() {
+            // It was to find out what that takes, and will not.
+            self.known.in_use(old.prefill);
+            self.known.in_use(old.decode);
+        }
         for site in [plan.prefill, plan.decode] {
             match instead {
                 Some(_) => self.known.explores(site),
@@ -92,7 +126,7 @@ impl Sched {
             }
         }
         if request.planned {
-            let before = self.lanes.entry(request.plan.decode);
+            let before = self.lanes.entry(old.decode);
             before.bound = before.bound.saturating_sub(1);
         }
         self.lanes.entry(plan.decode).bound += 1;
@@ -114,20 +148,25 @@ impl Sched {
         if self.replanned == (self.news, self.queue.len()) {
             return;
         }
-        let mut looks = LOOKS;
+        let news = self.news;
+        let since = |place: &Waiting| (place.planned, place.seq);
+        // News may come faster than all can be looked at: those who were not looked at for longest are first.
+        let mut oldest: Vec<(Site, Waiting)> = Vec::with_capacity(LOOKS + 1);
         for site in self.queue.sites() {
-            let news = self.news;
-            let old: Vec<Waiting> =
-                self.queue.heads(site).filter(|head| head.planned < news).take(looks).copied().collect();
-            looks -= old.len();
-            for place in old {
-                self.look_again(site, &place, out);
-            }
-            if looks == 0 {
-                return;
+            for head in self.queue.heads(site).filter(|head| head.planned < news) {
+                let at = oldest.partition_point(|(_, other)| since(other) < since(head));
+                if at < LOOKS {
+                    oldest.insert(at, (site, *head));
+                    oldest.truncate(LOOKS);
+                }
             }
         }
-        self.replanned = (self.news, self.queue.len());
+        if oldest.is_empty() {
+            self.replanned = (news, self.queue.len());
+        }
+        for (site, place) in oldest {
+            self.look_again(site, &place, out);
+        }
     }
 
     fn look_again(&mut self, site: Site, place: &Waiting, out: &mut Vec<Action>) {
@@ -152,7 +191,7 @@ impl Sched {
         if (request.instead.is_some() && !closed) || request.moves >= MOVES {
             return;
         }
-        let Ok(chosen) = self.choose(&request.arrival, &request.left) else { return };
+        let Ok(chosen) = self.choose(&request.arrival, Lost::Absent(&request.left)) else { return };
         let goes = [chosen.choice.plan.prefill, chosen.choice.plan.decode];
         if goes.iter().any(|site| request.left.contains(site)) || self.resting(chosen.choice.plan).is_some() {
             return;
@@ -166,11 +205,6 @@ impl Sched {
     fn reassign(&mut self, id: RequestId, chosen: Chosen, out: &mut Vec<Action>) {
         let Some(request) = self.requests.get(&id) else { return };
         self.queue.remove(request.site, &request.place);
-        let request = &self.requests[&id];
-        if request.instead.is_some() {
-            self.known.in_use(request.plan.prefill);
-            self.known.in_use(request.plan.decode);
-        }
         self.assign(id, chosen, out);
         if let Some(request) = self.requests.get_mut(&id) {
             request.moves += 1;
@@ -200,7 +234,7 @@ impl Sched {
                 request.left.push(site);
             }
             let request = &self.requests[&place.id];
-            let chosen = self.choose(&request.arrival, &request.left).ok().filter(|chosen| {
+            let chosen = self.choose(&request.arrival, Lost::Absent(&request.left)).ok().filter(|chosen| {
                 let plan = chosen.choice.plan;
                 let again = request.left.contains(&plan.prefill) || request.left.contains(&plan.decode);
                 !again && self.resting(plan).is_none()
@@ -212,6 +246,16 @@ impl Sched {
                 }
                 None => self.turn_out(place.id, error.clone(), out),
             }
+        }
+    }
+
+    /// Nothing is loaded any more: who comes from another lane to one that is not up goes on where one is, or is refused.
+    pub(super) fn strand(&mut self, out: &mut Vec<Action>) {
+        let down = self.lanes.entries.iter().filter(|(_, entry)| !entry.is_up()).map(|(site, _)| *site);
+        for site in down.collect::<Vec<_>>() {
+            // Where those go on whose prompt is still computed is seen once it is.
+            self.lanes.entry(site).inbound.clear();
+            self.leave(site, &shutting_down(), out);
         }
     }
 
@@ -246,6 +290,7 @@ impl Sched {
         self.deadlines.extend(request.deadline.map(|deadline| (deadline, id)));
         match self.requests.get(&id).and_then(|request| self.landing(&request.arrival, plan, None)) {
             Some(to) => self.redirect(id, to),
+            None if self.closing => self.turn_out(id, shutting_down(), out),
             None => {
                 let message = "No lane of this model takes requests any more; try again in a while";
                 self.turn_out(id, Error::new(Code::Quarantined, message), out);
@@ -253,14 +298,15 @@ impl Sched {
         }
     }
 
-    /// A request that ran and stands in no line starts anew, by the best plan that does not need the `lost` sites, if
-    /// there is another one.
-    pub(super) fn start_anew(&mut self, id: RequestId, lost: &[Site], out: &mut Vec<Action>) {
+    /// A request that ran and stands in no line starts anew, by the best plan that does not need what it `lost`, if there is
+    /// another one.
+    pub(super) fn start_anew(&mut self, id: RequestId, lost: Lost, out: &mut Vec<Action>) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         // What was computed is gone.
         request.place.carries = false;
         self.deadlines.extend(request.deadline.map(|deadline| (deadline, id)));
         let request = &self.requests[&id];
+        let taken = request.site;
         let chosen = self.choose(&request.arrival, lost).and_then(|chosen| {
             let plan = chosen.choice.plan;
             self.resting(plan).map_or(Ok(chosen), Err)
@@ -269,7 +315,7 @@ impl Sched {
             Ok(chosen) => {
                 self.assign(id, chosen, out);
                 if let Some(request) = self.requests.get(&id) {
-                    self.queue.put_back(request.site, request.place);
+                    self.queue.put_back(taken, request.site, request.place);
                 }
             }
             Err(error) => self.turn_out(id, error, out),
@@ -277,7 +323,7 @@ impl Sched {
     }
 
     /// A request that stands in no line is refused.
-    fn turn_out(&mut self, id: RequestId, error: Error, out: &mut Vec<Action>) {
+    pub(super) fn turn_out(&mut self, id: RequestId, error: Error, out: &mut Vec<Action>) {
         self.forget_deadline(id);
         self.book.ended(id);
         self.forget(id);

@@ -142,12 +142,17 @@ impl Queue {
         self.insert(site, request);
     }
 
-    /// Puts a request back that was taken but lost its lane, and gives its tenant back what it was charged.
-    pub(super) fn put_back(&mut self, site: Site, request: Waiting) {
-        let lines = self.sites.entry(site).or_default();
-        let share = lines.tenants.entry(request.owner()).or_default();
-        share.tag = share.tag.saturating_sub(cost(&request));
-        self.insert(site, request);
+    /// Puts a request in line here that was taken from the line of `taken` and lost its lane. Its tenant gets back what it
+    /// was charged there, where it was; in another line it is one more that comes.
+    pub(super) fn put_back(&mut self, taken: Site, site: Site, request: Waiting) {
+        let lines = self.sites.get_mut(&taken);
+        if let Some(share) = lines.and_then(|lines| lines.tenants.get_mut(&request.owner())) {
+            share.tag = share.tag.saturating_sub(cost(&request));
+        }
+        match taken == site {
+            true => self.insert(site, request),
+            false => self.push(site, request),
+        }
     }
 
     fn insert(&mut self, site: Site, request: Waiting) {
@@ -299,4 +304,68 @@ impl Queue {
 /// What a request is charged. At least 1, so that free requests cannot hold a tenant's clock.
 fn cost(request: &Waiting) -> u64 {
     u64::from(request.tokens.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{DeviceId, VariantId};
+    use super::*;
+
+    const A: Site = Site { variant: VariantId(0), device: DeviceId::CPU };
+    const B: Site = Site { variant: VariantId(1), device: DeviceId::CPU };
+
+    fn request(id: u64, tenant: u32, tokens: u32) -> Waiting {
+        Waiting {
+            id: RequestId(id),
+            tenant: Tenant(tenant),
+            client: ClientId(tenant),
+            class: Class::Standard,
+            tokens,
+            arrived: Time::ZERO,
+            seq: id,
+            retried: false,
+            carries: false,
+            work: Duration::ZERO,
+            planned: 0,
+        }
+    }
+
+    fn next(queue: &Queue, site: Site) -> Option<u32> {
+        let lifts = Lifts::new(Time::ZERO, Duration::MAX);
+        queue.next(site, lifts, |_, _| true).map(|request| request.tenant.0)
+    }
+
+    /// Two tenants that were served as much at B, the first of which has lost its lane at A.
+    fn lost(at: Site) -> Queue {
+        let mut queue = Queue::default();
+        for (id, tenant, tokens) in [(1, 1, 300), (2, 2, 300), (3, 1, 100), (4, 2, 100)] {
+            queue.push(B, request(id, tenant, tokens));
+        }
+        for (id, tenant) in [(1, 1), (2, 2)] {
+            queue.take(B, &request(id, tenant, 300));
+        }
+        let large = request(5, 1, 10_000);
+        queue.push(A, large);
+        queue.take(A, &large);
+        queue.ended(A, &large);
+        queue.put_back(A, at, large);
+        queue
+    }
+
+    #[test]
+    fn who_lost_its_lane_gets_back_what_it_was_charged_in_the_same_line_alone() {
+        let same = lost(A);
+        assert_eq!((next(&same, A), same.waiting_at(A), same.len()), (Some(1), 1, 3));
+        let mut other = lost(B);
+        assert_eq!((other.waiting_at(A), other.waiting_at(B), other.len()), (0, 3, 3));
+        // What it was charged at A buys it nothing at B, where both were served alike and take turns.
+        let mut served = Vec::new();
+        for _ in 0..2 {
+            let lifts = Lifts::new(Time::ZERO, Duration::MAX);
+            let first = other.next(B, lifts, |_, _| true).expect("somebody waits");
+            served.push(first.tenant.0);
+            other.take(B, &first);
+        }
+        assert_eq!(served, [1, 2]);
+    }
 }

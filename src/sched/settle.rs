@@ -26,6 +26,9 @@ impl Sched {
     pub(super) fn settle(&mut self, out: &mut Vec<Action>) {
         self.expire(out);
         self.turn_away(out);
+        if self.closing {
+            self.strand(out);
+        }
         self.replan(out);
         self.forget_needless_blocks();
         loop {
@@ -55,8 +58,10 @@ impl Sched {
     /// the pacer finds them.
     fn preferred(&self, site: Site, lane: &Lane) -> Option<(u32, u32)> {
         let asked = |id: &RequestId| self.requests.get(id)?.arrival.threads;
+        // Of a lane that was measured with nobody knows how many, these are as many as it has.
+        let some = |n: u32| if n == 0 { u32::MAX } else { n };
         if let Some(threads) = lane.running.iter().find_map(asked) {
-            return Some((threads, threads));
+            return Some((some(threads), some(threads)));
         }
         if self.effective_cap().is_some() || self.policy() == Policy::MaxThroughput {
             return None;
@@ -65,7 +70,8 @@ impl Sched {
             return Some((u32::MAX, u32::MAX));
         }
         self.known.measured(site).filter(|profile| profile.has_choice())?;
-        let running = lane.running.iter().filter_map(|id| self.requests.get(id)).map(|request| request.threads);
+        let running = lane.running.iter().filter_map(|id| self.requests.get(id));
+        let running = running.map(|request| (some(request.threads.0), some(request.threads.1)));
         running.reduce(|a, b| (a.0.max(b.0), a.1.max(b.1)))
     }
 
@@ -172,14 +178,18 @@ impl Sched {
         }
         let drained = lane.drain.is_some_and(|drain| drain.asked || pressing.is_some())
             && self.next(site, lane, pressing).is_none()
-            && !self.is_expected(site, lane.drain);
+            && !self.is_expected(site, lane.drain, pressing);
         let limit = self.lanes.get(site).and_then(|entry| entry.idle_limit(&self.limits));
         let unused = limit.is_some_and(|limit| lane.used + limit <= self.now);
-        self.closing || drained || (unused && lane.is_idle() && !self.is_awaited(site))
+        let idle = (self.closing || (unused && lane.is_idle())) && !self.is_awaited(site);
+        drained || idle
     }
 
     /// Brings lanes up, for the most urgent sites first. Says whether requests moved because one cannot come up.
     fn bring_up(&mut self, out: &mut Vec<Action>) -> bool {
+        if self.closing {
+            return false;
+        }
         let lacking =
             self.lanes.entries.iter().filter(|(_, entry)| entry.lane.is_none() && entry.not_before <= self.now);
         let mut lacking: Vec<_> = lacking.filter_map(|(site, _)| Some((self.urgency(*site)?, *site))).collect();
@@ -261,16 +271,8 @@ impl Sched {
 
     /// The request that this lane would start next, `pressing` being what others wait for memory with.
     fn next(&self, site: Site, lane: &Lane, pressing: Option<Class>) -> Option<Waiting> {
-        self.queue.next(site, self.lifts(), |class, place| {
-            let turn = match (lane.drain, pressing) {
-                (Some(Drain { before, asked: true }), _) => place.seq < before,
-                (Some(Drain { before, asked: false }), Some(urgent)) => {
-                    class < urgent || (class == urgent && place.seq < before)
-                }
-                _ => true,
-            };
-            turn && self.is_open(place)
-        })
+        let turn = |class, place: &Waiting| has_turn(lane.drain, pressing, class, place);
+        self.queue.next(site, self.lifts(), |class, place| turn(class, place) && self.is_open(place))
     }
 
     /// The most urgent class that waits for memory.
@@ -293,10 +295,12 @@ impl Sched {
         self.is_eager(site) || self.lanes.get(site).is_some_and(|entry| !entry.inbound.is_empty())
     }
 
-    /// Whether a request comes from another lane that this one still serves before it goes.
-    fn is_expected(&self, site: Site, drain: Option<Drain>) -> bool {
-        let before = drain.map_or(u64::MAX, |drain| drain.before);
-        self.lanes.get(site).is_some_and(|entry| entry.inbound.values().any(|place| place.seq < before))
+    /// Whether a request comes from another lane that this one still serves before it goes: one that it would start if it
+    /// were there.
+    fn is_expected(&self, site: Site, drain: Option<Drain>, pressing: Option<Class>) -> bool {
+        let lifts = self.lifts();
+        let turn = |place: &Waiting| has_turn(drain, pressing, lifts.class(place.class, place.arrived), place);
+        self.lanes.get(site).is_some_and(|entry| entry.inbound.values().any(turn))
     }
 
     /// Whether somebody waits for this site: a request that its budget lets start, or who asked for it to be loaded.
@@ -324,5 +328,17 @@ impl Sched {
 
     pub(super) fn lifts(&self) -> Lifts {
         Lifts::new(self.now, self.limits.ageing)
+    }
+}
+
+/// Whether a lane that drains still starts this request of such an effective class, `pressing` being what others wait for
+/// memory with.
+fn has_turn(drain: Option<Drain>, pressing: Option<Class>, class: Class, place: &Waiting) -> bool {
+    match (drain, pressing) {
+        (Some(Drain { before, asked: true }), _) => place.seq < before,
+        (Some(Drain { before, asked: false }), Some(urgent)) => {
+            class < urgent || (class == urgent && place.seq < before)
+        }
+        _ => true,
     }
 }

@@ -254,7 +254,7 @@ impl Catalog {
             context: self.context(v),
             chat: facts.is_some_and(|f| f.chat),
             synthetic: facts.is_some_and(|f| f.synthetic),
-            memory: facts.map_or(0, |f| fit::predict(&f.shape, &Wanted::of(&self.lane(v)), CpuKind::host()).total()),
+            memory: self.memory(v.id, None),
             verified: digest.is_some(),
             sha256: digest,
             state: if facts.is_some() { state } else { "broken".to_owned() },
@@ -272,6 +272,18 @@ impl Catalog {
         } else {
             wanted.min(trained)
         }
+    }
+
+    /// Bytes that a lane of this variant is thought to take, on the CPU or on a GPU, whose own memory counts; 0 where the
+    /// file cannot be read.
+    pub fn memory(&self, id: VariantId, gpu: Option<&GpuInfo>) -> u64 {
+        let found = self.registry.variant(id).and_then(|v| Some((v, v.facts.as_ref().ok()?)));
+        let Some((variant, facts)) = found else { return 0 };
+        let wanted = Wanted::of(&self.lane(variant));
+        let Some(gpu) = gpu else { return fit::predict(&facts.shape, &wanted, CpuKind::host()).total() };
+        let need = fit::predict_on_gpu(&facts.shape, &wanted, gpu.unified);
+        let own = if gpu.unified { 0 } else { need.device };
+        need.host.total().saturating_add(own)
     }
 
     /// Bytes that the kernel and the cgroup leave to us; 0 where they do not say.

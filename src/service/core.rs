@@ -261,7 +261,10 @@ impl Core {
                 _ => None,
             };
             let actions = self.sched.handle(event, self.clock.now());
-            events.extend(appeared.and_then(|site| self.stored(site)));
+            if let Some(site) = appeared {
+                events.push_back(self.memory(site));
+                events.extend(self.stored(site));
+            }
             self.keep_purses();
             for action in actions {
                 events.extend(self.perform(action));

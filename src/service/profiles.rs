@@ -288,15 +288,22 @@ impl Core {
         Some((gpu.id.name.clone(), what))
     }
 
-    /// What earlier runs measured of all that can be loaded here.
+    /// What is known of all that can be loaded here: its memory, and what earlier runs measured.
     pub(super) fn read_profiles(&mut self) {
         for variant in self.catalog.variants() {
             for site in self.sched.places(variant) {
+                self.event(self.memory(site));
                 if let Some(event) = self.stored(site) {
                     self.event(event);
                 }
             }
         }
+    }
+
+    /// What a lane here takes of memory, to be told to the scheduler.
+    pub(super) fn memory(&self, site: Site) -> Event {
+        let gpu = Some(site.device).filter(|device| !device.is_cpu()).and_then(|device| self.gpus.get(device));
+        Event::Memory { site, bytes: self.catalog.memory(site.variant, gpu) }
     }
 
     /// What is known here, to be told to the scheduler, where that is not what it was: because an earlier run measured it,

@@ -224,7 +224,7 @@ impl Core {
     /// A request's prompt is computed, and what that gave is out of its lane.
     fn exported(&mut self, id: RequestId, state: SequenceState, usage: Usage) {
         let now = self.clock.now();
-        let (bytes, time) = (state.bytes, Duration::from_micros(usage.handover_us));
+        let time = Duration::from_micros(usage.handover_us);
         // Also of one that ends before it goes on.
         self.accounting.used(id, usage);
         match self.requests.get_mut(&id) {
@@ -235,7 +235,7 @@ impl Core {
                 // Until it starts on the lane of its answer, which may be full, or have to come up first.
                 self.choices.waits(id);
                 self.metering.ledger.stopped(id, now);
-                self.event(Event::Exported { id, bytes, time });
+                self.event(Event::Exported { id, time });
             }
             // It was cancelled: its client has been told.
             None => {

@@ -89,7 +89,7 @@ impl Meter {
             // `as` saturates.
             context: (phase.cells / f64::from(phase.tokens.max(1))) as u32,
             batch: (phase.batch / phase.steps.max(1.0)).max(1.0) as f32,
-            time: Duration::from_secs_f64(phase.seconds),
+            time: span(phase.seconds),
             energy: Microjoules::from_f64(self.read(phase.joules, phase.drawn, phase.seconds, now)),
         }
     }
@@ -113,8 +113,13 @@ fn site(spec: &LaneSpec) -> Site {
     Site { variant: VariantId(spec.variant as u32), device: DeviceId(spec.device) }
 }
 
+/// So many seconds; what is beyond a duration, on a device that is slow beyond measure, is the longest one.
+fn span(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)
+}
+
 fn time(seconds: f64) -> Time {
-    Time::ZERO + Duration::from_secs_f64(seconds)
+    Time::ZERO + span(seconds)
 }
 
 fn id(ask: usize) -> RequestId {
@@ -127,7 +132,7 @@ impl Driver {
         let mut driver = Driver {
             sched: Sched::new(Limits {
                 threads: threads.unwrap_or(1),
-                idle_unload: device.idle_unload.map(Duration::from_secs_f64),
+                idle_unload: device.idle_unload.map(span),
                 ..Limits::default()
             }),
             meter: Meter::new(device.sensor, options.seed),
@@ -143,6 +148,7 @@ impl Driver {
         driver.sched.handle(Event::Budgets(budgets), Time::ZERO);
         for spec in &device.lanes {
             driver.sched.handle(Event::Site { site: site(spec), usable: true }, Time::ZERO);
+            driver.sched.handle(Event::Memory { site: site(spec), bytes: spec.memory }, Time::ZERO);
             if options.calibrated {
                 let (profile, joules) = calibrate(spec, device, &mut driver.meter);
                 driver.calibration += joules;
@@ -239,7 +245,7 @@ impl Driver {
         self.tell(Event::Measured { id: id(ask), site, measured }, world, out);
     }
 
-    fn sample(&mut self, watts: f64, span: f64, world: &World<'_>, out: &mut Vec<Do>) {
+    fn sample(&mut self, watts: f64, seconds: f64, world: &World<'_>, out: &mut Vec<Do>) {
         for (index, lane) in world.lanes.iter().enumerate() {
             let (Some(name), now) = (self.names[index], lane.counted(world.now)) else { continue };
             let before = std::mem::replace(&mut self.counted[index], now);
@@ -247,16 +253,15 @@ impl Driver {
                 // `as` saturates; counts are whole numbers.
                 steps: (now.0 - before.0).round() as u32,
                 tokens: (now.1 - before.1).round() as u32,
-                time: Duration::from_secs_f64((now.2 - before.2).max(0.0)),
+                time: span(now.2 - before.2),
             };
             let done = Progress { prefill: work(now.prefill, before.prefill), decode: work(now.decode, before.decode) };
             if done.prefill.steps + done.decode.steps > 0 {
                 self.tell(Event::Progress { lane: name, done }, world, out);
             }
         }
-        let read = self.meter.read(watts * span, watts * span, span, world.now) / span.max(1e-9);
-        let span = Duration::from_secs_f64(span);
-        self.tell(Event::Power { draw: Microwatts::from_f64(read), span }, world, out);
+        let read = self.meter.read(watts * seconds, watts * seconds, seconds, world.now) / seconds.max(1e-9);
+        self.tell(Event::Power { draw: Microwatts::from_f64(read), span: span(seconds) }, world, out);
     }
 }
 
@@ -292,11 +297,8 @@ impl Decider for Driver {
             }
             Happened::Exported(ask) => {
                 let request = world.requests[ask].moved.unwrap_or(0);
-                let (bytes, seconds) = world.device.handover_of(world.ask(ask).variant, request);
-                // `as` saturates.
-                let event =
-                    Event::Exported { id: id(ask), bytes: bytes as u64, time: Duration::from_secs_f64(seconds / 2.0) };
-                self.tell(event, world, out);
+                let (_, seconds) = world.device.handover_of(world.ask(ask).variant, request);
+                self.tell(Event::Exported { id: id(ask), time: span(seconds / 2.0) }, world, out);
                 self.measured(ask, world, out);
             }
             Happened::Tick => self.tell(Event::Tick, world, out),
@@ -371,4 +373,23 @@ fn calibrate(spec: &LaneSpec, device: &Device, meter: &mut Meter) -> (Profile, f
         }
     }
     (profile, spent)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_number_of_seconds_is_too_much() {
+        for (seconds, expected) in [
+            (1.5, Duration::from_millis(1_500)),
+            (-1.0, Duration::ZERO),
+            (f64::NAN, Duration::ZERO),
+            (1e30, Duration::MAX),
+            (f64::INFINITY, Duration::MAX),
+        ] {
+            assert_eq!(span(seconds), expected, "{seconds}");
+        }
+        assert_eq!(time(f64::INFINITY), Time(u64::MAX));
+    }
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::super::{
-    Arrival, Backend, Budgets, Candidate, Cost, DeviceId, Event, LaneState, Limits, Measured, PhaseMeasured, Policy,
-    Power, Profile, Reason, VariantId,
+    Arrival, Backend, Budgets, Candidate, Class, ClientId, ClientLimits, Cost, DeviceId, Event, LaneState, Limits,
+    Measured, PhaseMeasured, Policy, Power, Profile, Reason, VariantId,
 };
 use super::*;
 use crate::clock::Time;
@@ -208,7 +208,7 @@ impl Rig {
             self.wait((measured.prefill.time + measured.decode.time).as_secs_f64());
             spent += (measured.prefill.energy + measured.decode.energy).as_f64();
             if export {
-                self.tell(Event::Exported { id, bytes: 1 << 20, time: Duration::from_millis(20) });
+                self.tell(Event::Exported { id, time: Duration::from_millis(20) });
                 measured.ended = false;
                 self.tell(Event::Measured { id, site, measured });
                 continue;
@@ -365,7 +365,7 @@ fn a_split_request_moves_with_its_state_and_stands_first() {
     rig.tell(Event::Arrived(arrival));
     let (cpu, gpu) = (rig.lane(CPU), rig.lane(GPU));
     assert_eq!((rig.planned().map(|choice| choice.plan), rig.started()), (Some(SPLIT), vec![(id, gpu, true)]));
-    rig.tell(Event::Exported { id, bytes: 1 << 20, time: Duration::from_millis(30) });
+    rig.tell(Event::Exported { id, time: Duration::from_millis(30) });
     assert_eq!((rig.started(), rig.sched.queued()), (vec![], 2), "both slots are taken");
     rig.tell(Event::Finished(others[0]));
     assert_eq!(rig.started(), [(id, cpu, false)], "before the third, who was there first");
@@ -382,7 +382,7 @@ fn a_state_goes_on_wherever_a_lane_takes_it() {
     rig.tell(Event::Arrived(arrival));
     assert_eq!(rig.planned().map(|choice| choice.plan), Some(SPLIT));
     rig.tell(Event::Site { site: CPU, usable: false });
-    rig.tell(Event::Exported { id, bytes: 1 << 20, time: Duration::from_millis(30) });
+    rig.tell(Event::Exported { id, time: Duration::from_millis(30) });
     assert_eq!(rig.started(), [(id, rig.lane(GPU), false)], "back where it came from");
     // One that is cancelled on its way comes no further.
     rig.tell(Event::Site { site: CPU, usable: true });
@@ -391,7 +391,7 @@ fn a_state_goes_on_wherever_a_lane_takes_it() {
     let id = arrival.id;
     rig.tell(Event::Arrived(arrival));
     rig.tell(Event::Cancelled(id));
-    rig.tell(Event::Exported { id, bytes: 1 << 20, time: Duration::from_millis(30) });
+    rig.tell(Event::Exported { id, time: Duration::from_millis(30) });
     assert_eq!((rig.started(), rig.sched.queued(), rig.sched.running()), (vec![], 0, 0));
 }
 
@@ -422,6 +422,168 @@ fn requests_of_a_lost_lane_go_to_the_next_best_and_a_gpu_is_left_alone_after_thr
     assert!(matches!(&rig.said[..], [Action::Refuse { error, .. }] if error.code == Code::Quarantined));
 }
 
+/// A request whose prompt the GPU computes while the CPU's lane comes up.
+fn on_its_way(rig: &mut Rig) -> RequestId {
+    up(rig, &[GPU]);
+    let arrival = rig.request(1_000, 200);
+    let id = arrival.id;
+    rig.tell(Event::Arrived(arrival));
+    assert_eq!((rig.sched.plan(id), rig.started()), (Some(SPLIT), vec![(id, rig.lane(GPU), true)]));
+    assert_eq!(rig.sched.lane_state(CPU), LaneState::Loading);
+    id
+}
+
+fn is_at_rest(rig: &Rig) -> bool {
+    (rig.sched.queued(), rig.sched.running(), rig.sched.next_timeout()) == (0, 0, None) && rig.lanes.is_empty()
+}
+
+#[test]
+fn what_is_on_its_way_ends_when_the_service_stops() {
+    let mut rig = both();
+    let id = on_its_way(&mut rig);
+    rig.tell(Event::ShutDown);
+    assert_eq!(rig.said, [], "its second lane is needed yet");
+    rig.tell(Event::Exported { id, time: Duration::from_millis(30) });
+    assert_eq!((rig.started(), rig.sched.lane_state(GPU)), (vec![], LaneState::Unloaded));
+    let cpu = rig.lane(CPU);
+    rig.ready(CPU);
+    assert_eq!(rig.started(), [(id, cpu, false)]);
+    rig.tell(Event::Finished(id));
+    assert!(is_at_rest(&rig), "{:?}", rig.said);
+}
+
+#[test]
+fn a_service_that_stops_loads_nothing_for_what_is_on_its_way() {
+    let fails = |lane| Event::LoadFailed { lane, error: Error::new(Code::ModelLoadFailed, "bad file") };
+    let blocked = |lane| Event::LoadBlocked { lane, error: Error::new(Code::InsufficientMemory, "no room") };
+    let dies = |lane| {
+        let error = Error::new(Code::WorkerLost, "killed");
+        Event::LaneGone { lane, retry: Vec::new(), expected: false, error }
+    };
+    let all: [&dyn Fn(LaneId) -> Event; 3] = [&fails, &blocked, &dies];
+    for lost in all {
+        for first in [true, false] {
+            // Before its prompt is computed: it goes on where that was.
+            let mut rig = both();
+            let id = on_its_way(&mut rig);
+            let (cpu, gpu) = (rig.lane(CPU), rig.lane(GPU));
+            rig.lanes.retain(|(lane, _)| *lane != cpu);
+            if first {
+                rig.tell(lost(cpu));
+                rig.lanes.retain(|(_, site)| *site == GPU);
+            }
+            rig.tell(Event::ShutDown);
+            if !first {
+                rig.tell(lost(cpu));
+            }
+            assert!(!rig.said.iter().any(|action| matches!(action, Action::Load { .. })), "{:?}", rig.said);
+            rig.tell(Event::Exported { id, time: Duration::from_millis(30) });
+            assert_eq!(rig.started(), [(id, gpu, false)]);
+            rig.tell(Event::Finished(id));
+            assert!(is_at_rest(&rig), "{:?} {:?}", rig.said, rig.lanes);
+        }
+        // After it, that lane is gone as well.
+        let mut rig = both();
+        let id = on_its_way(&mut rig);
+        let cpu = rig.lane(CPU);
+        rig.tell(Event::ShutDown);
+        rig.tell(Event::Exported { id, time: Duration::from_millis(30) });
+        rig.lanes.retain(|(lane, _)| *lane != cpu);
+        rig.tell(lost(cpu));
+        assert!(matches!(&rig.said[..], [Action::Refuse { id: other, .. }] if *other == id), "{:?}", rig.said);
+        assert!(is_at_rest(&rig));
+    }
+}
+
+#[test]
+fn a_lane_that_gives_way_does_not_wait_for_less_urgent_requests_on_their_way() {
+    let mut rig = Rig::new(&[(CPU, SLOW), (GPU, FAST), (Site::cpu(SMALL), SLOW)]);
+    up(&mut rig, &[CPU, GPU]);
+    let arrival = Arrival { class: Class::Background, ..rig.request(1_000, 200) };
+    rig.tell(Event::Arrived(arrival));
+    assert_eq!(rig.planned().map(|choice| choice.plan), Some(SPLIT));
+    // The GPU has its slots taken and more to do.
+    for _ in 0..2 {
+        let arrival = rig.request(10, 10);
+        let arrival = Arrival { class: Class::Interactive, backend: Some(Backend::Gpu), ..arrival };
+        rig.tell(Event::Arrived(arrival));
+    }
+    let mut arrival = Arrival { class: Class::Interactive, ..rig.request(10, 10) };
+    arrival.variants = vec![Candidate { variant: SMALL, lesser: false }];
+    rig.tell(Event::Arrived(arrival));
+    let (small, cpu) = (rig.lane(Site::cpu(SMALL)), rig.lane(CPU));
+    rig.lanes.retain(|(lane, _)| *lane != small);
+    rig.tell(Event::LoadBlocked { lane: small, error: Error::new(Code::InsufficientMemory, "no room") });
+    rig.tell(Event::Tick);
+    assert!(rig.said.contains(&Action::Unload(cpu)), "{:?}", rig.said);
+    assert!(rig.said.iter().any(|action| matches!(action, Action::Load { site, .. } if site.variant == SMALL)));
+}
+
+#[test]
+fn everybody_in_many_lines_is_looked_at_again_in_turn() {
+    let mut rig = both();
+    up(&mut rig, &[CPU]);
+    for tenant in 0..14 {
+        let arrival = Arrival { tenant: Tenant(tenant), backend: Some(Backend::Cpu), ..rig.request(20, 200) };
+        rig.tell(Event::Arrived(arrival));
+    }
+    assert_eq!(rig.sched.queued(), 12);
+    let before = rig.sched.news;
+    for _ in 0..3 {
+        // Always something new.
+        rig.tell(Event::Site { site: GPU, usable: true });
+    }
+    let planned: Vec<u64> = rig.sched.queue.heads(CPU).map(|head| head.planned).collect();
+    assert_eq!(planned.len(), 12);
+    assert!(planned.iter().all(|planned| *planned > before), "{before}: {planned:?}");
+}
+
+#[test]
+fn a_lane_is_explored_no_more_once_its_request_has_another_plan() {
+    let mut rig = Rig::new(&[(CPU, SLOW)]);
+    rig.tell(Event::Site { site: GPU, usable: true });
+    // Its lane stays.
+    rig.tell(Event::Held { site: GPU, watts: 0.0 });
+    let limits = ClientLimits { joules_per_hour: Some(Microjoules::from_f64(1e6)), requests: None };
+    rig.tell(Event::Client { client: ClientId(1), limits });
+    let id = (0..40)
+        .find_map(|_| {
+            rig.wait(1.0);
+            let arrival = Arrival { class: Class::Background, ..rig.request(100, 80) };
+            if rig.choice(&arrival).reason != Reason::Explored {
+                rig.play(100, 80, |_| SLOW);
+                return None;
+            }
+            let id = arrival.id;
+            rig.tell(Event::Arrived(arrival));
+            Some(id)
+        })
+        .expect("it is explored");
+    assert!(rig.sched.known.is_explored(GPU));
+    rig.ready(GPU);
+    assert_eq!(rig.started(), [(id, rig.lane(GPU), false)]);
+    assert!(rig.sched.may_wait_again(id));
+    rig.tell(Event::Stopped(id));
+    assert_eq!((rig.sched.plan(id), rig.sched.lane_state(GPU)), (Some(Plan::on(CPU)), LaneState::Ready));
+    assert!(!rig.sched.known.is_explored(GPU));
+}
+
+#[test]
+fn a_forecast_says_what_memory_lanes_would_take_that_are_not_up() {
+    let mut rig = both();
+    rig.tell(Event::Memory { site: CPU, bytes: 100 });
+    rig.tell(Event::Memory { site: GPU, bytes: 1_000 });
+    let long = rig.request(1_000, 200);
+    assert_eq!((rig.choice(&long).plan, rig.choice(&long).forecast.memory), (SPLIT, 1_100));
+    up(&mut rig, &[CPU]);
+    assert_eq!(rig.choice(&long).forecast.memory, 1_000);
+    let all = rig.sched.alternatives(&long, SPLIT);
+    let on = |site: Site| all.iter().find(|(plan, _)| *plan == Plan::on(site)).map(|(_, f)| f.memory);
+    assert_eq!((on(CPU), on(GPU)), (Some(0), Some(1_000)));
+    up(&mut rig, &[GPU]);
+    assert_eq!(rig.choice(&long).forecast.memory, 0);
+}
+
 #[test]
 fn where_no_device_can_the_client_is_told() {
     let mut rig = Rig::new(&[(CPU, SLOW)]);
@@ -445,6 +607,7 @@ fn a_lane_that_cannot_come_up_sends_its_requests_elsewhere() {
     let gpu = rig.lane(GPU);
     rig.tell(Event::LoadFailed { lane: gpu, error: Error::new(Code::ModelLoadFailed, "no driver") });
     assert_eq!(rig.sched.plan(id), Some(Plan::on(CPU)));
+    assert_eq!(rig.planned().map(|choice| choice.reason), Some(Reason::Unavailable), "no worker of it died");
     let cpu = rig.lane(CPU);
     rig.tell(Event::LoadFailed { lane: cpu, error: Error::new(Code::ModelLoadFailed, "bad file") });
     assert!(
