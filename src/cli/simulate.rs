@@ -24,11 +24,17 @@ pub(super) fn run(args: &Simulate, out: Out) -> Result<()> {
     let trace = Trace::parse(&read(trace)?, &trace.display().to_string(), &device)?;
     let contest = contest(&device, &trace, options, args.oracle);
     if contest.scheduler.stuck {
-        let message =
-            "the scheduler left requests waiting for ever: this is a defect of wattlm, please report both files";
-        return Err(Error::new(Code::Internal, message));
+        return Err(stuck("please report both files"));
     }
     out.either(&contest, page(&contest))
+}
+
+/// Whatever else a run says is worth nothing then.
+fn stuck(what: &str) -> Error {
+    Error::new(
+        Code::Internal,
+        format!("the scheduler left requests waiting for ever: this is a defect of wattlm, {what}"),
+    )
 }
 
 fn read(path: &Path) -> Result<String> {
@@ -56,10 +62,20 @@ fn random(pairs: u32, options: Options, out: Out) -> Result<()> {
     }
     gauge.clear();
     let chances = chances(&all);
-    if out.json {
-        return out.object(&json!({ "chances": chances }));
+    match out.json {
+        true => out.object(&json!({ "chances": chances }))?,
+        false => out.line(distribution(&chances, &all, &kinds))?,
     }
-    out.line(distribution(&chances, &all, &kinds))
+    sound(&chances, options.seed)
+}
+
+/// Says which pairs nothing came of, where there are any.
+fn sound(chances: &Chances, seed: u64) -> Result<()> {
+    if chances.stuck.is_empty() {
+        return Ok(());
+    }
+    let pairs: Vec<String> = chances.stuck.iter().map(u32::to_string).collect();
+    Err(stuck(&format!("please report the seed, {seed}, and the numbers of the pairs: {}", pairs.join(", "))))
 }
 
 fn percent(part: Option<f64>) -> String {
@@ -215,5 +231,16 @@ mod tests {
             assert!(page.contains(part), "{part} in\n{page}");
         }
         assert!(!page.contains("clairvoyant"), "{page}");
+    }
+
+    #[test]
+    fn a_pair_that_nothing_came_of_is_an_error_that_names_it() {
+        let (device, _, trace) = pair(5, 0);
+        let options = Options { policy: Policy::MinEnergy, calibrated: true, seed: 1 };
+        let mut all = vec![contest(&device, &trace, options, false); 3];
+        assert!(sound(&chances(&all), 5).is_ok());
+        all[1].scheduler.stuck = true;
+        let error = sound(&chances(&all), 5).unwrap_err();
+        assert!(error.code == Code::Internal && error.message.contains("seed, 5") && error.message.ends_with(": 1"));
     }
 }

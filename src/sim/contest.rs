@@ -158,6 +158,8 @@ fn forecast_error(played: &Played) -> Option<Percentiles> {
 pub struct Chances {
     /// Pairs.
     pub pairs: u32,
+    /// Numbers of the pairs in which the scheduler left requests waiting for ever.
+    pub stuck: Vec<u32>,
     /// Pairs in which the scheduler missed more requests, or more first tokens were late, than had to be.
     pub more_missed: u32,
     /// Regret against the clairvoyant: percentiles.
@@ -200,6 +202,7 @@ pub fn chances(contests: &[Contest]) -> Chances {
     let values: Vec<f64> = regrets.iter().map(|(regret, _)| *regret).collect();
     Chances {
         pairs: u32::try_from(contests.len()).unwrap_or(u32::MAX),
+        stuck: (0..).zip(contests).filter(|(_, c)| c.scheduler.stuck).map(|(number, _)| number).collect(),
         more_missed: u32::try_from(contests.iter().filter(more).count()).unwrap_or(u32::MAX),
         mean: values.iter().sum::<f64>() / (values.len() as f64).max(1.0),
         regret: Percentiles::of(values),

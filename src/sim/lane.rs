@@ -8,7 +8,7 @@
 
 use super::device::LaneSpec;
 use super::outcome::{Fate, Phase, Taken};
-use super::world::{Happened, World};
+use super::world::{Happened, World, LEAST};
 use crate::lane::tokens_weight;
 
 /// How far a lane is.
@@ -120,6 +120,12 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// It draws so many watts in this share of the time, and takes the longer.
+    fn pause(&mut self, duty: f64, watts: f64) {
+        self.factor /= duty;
+        (self.duty, self.watts) = (duty, duty * watts);
+    }
+
     /// Seconds of so many steps.
     fn seconds(&self, steps: u32) -> f64 {
         let n = f64::from(steps);
@@ -226,9 +232,10 @@ impl World<'_> {
     pub(super) fn begin(&mut self, index: usize) {
         self.computed = self.now;
         let (stretch, more) = self.stretch(index);
-        let horizon = self.horizon();
+        let (horizon, leaves) = (self.horizon(), self.leaves());
         let (spec, lane) = (&self.device.lanes[index], &mut self.lanes[index]);
-        let duty = lane.duty();
+        let said = lane.duty();
+        let duty = |watts: f64| leaves.map_or(said, |leaves| (leaves / watts.max(1e-9)).clamp(LEAST, 1.0));
         let mut segment = Segment {
             start: self.now,
             end: 0.0,
@@ -236,16 +243,16 @@ impl World<'_> {
             steps: 1,
             alpha: 0.0,
             beta: 0.0,
-            factor: stretch / duty,
+            factor: stretch,
             watts: 0.0,
             threads: 1,
-            duty,
+            duty: 1.0,
         };
         let copies = |run: &Run| matches!(run.stage, Stage::Import | Stage::Export);
         if let Some(at) = lane.running.iter().position(copies) {
             let (_, seconds) = self.device.handover_of(spec.variant, lane.running[at].cells);
             segment.what = What::Copy(at);
-            (segment.factor, segment.alpha, segment.duty) = (1.0, seconds / 2.0, 1.0);
+            (segment.factor, segment.alpha) = (1.0, seconds / 2.0);
             segment.watts = self.device.handover.watts;
         } else {
             let (mut answers, mut cells, mut prompts, mut least) = (0u32, 0.0, false, u32::MAX);
@@ -275,14 +282,16 @@ impl World<'_> {
                 let others = if answers > 0 { spec.step_seconds(point, answers, cells) } else { 0.0 };
                 let watts = (point.prefill_watts * more, spec.step_watts(point, answers.max(1)) * more);
                 segment.alpha = seconds + others;
-                segment.watts = duty * (seconds * watts.0 + others * watts.1) / segment.alpha.max(1e-12);
+                let full = (seconds * watts.0 + others * watts.1) / segment.alpha.max(1e-12);
+                segment.pause(duty(full), full);
                 segment.what = What::Step { prompts: (seconds, watts.0), answers: (others, watts.1) };
             } else {
                 segment.threads = lane.threads(|threads| threads.1).min(spec.threads());
                 let point = spec.point(segment.threads);
                 segment.alpha = spec.step_seconds(point, answers, cells);
                 segment.beta = point.step * spec.decode_depth * f64::from(answers);
-                segment.watts = duty * spec.step_watts(point, answers) * more;
+                let full = spec.step_watts(point, answers) * more;
+                segment.pause(duty(full), full);
                 segment.steps = least;
                 if segment.seconds(least) > horizon {
                     segment.steps = segment.begun(horizon);

@@ -270,6 +270,10 @@ impl Decider for Script<'_> {
         }
     }
 
+    fn is_paced(&self) -> bool {
+        true
+    }
+
     fn timeout(&self) -> Option<f64> {
         let leave = self.leave.iter().copied().fold(f64::INFINITY, f64::min);
         let first = self.deadlines.first().map_or(f64::INFINITY, |(at, _)| *at);

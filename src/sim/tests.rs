@@ -61,6 +61,23 @@ fn two_requests_by_hand() {
 }
 
 #[test]
+fn fixed_plans_keep_to_the_cap_as_well() {
+    let (free, mut capped) = (device(), device());
+    capped.cap = Some(5.0);
+    let trace = trace(vec![line(0.0, 100, 11)], &free);
+    let of = |device: &Device| played(device, &trace, &[CPU], Keep::Never);
+    let (fast, slow) = (of(&free), of(&capped));
+    // 3 W are left: for a second of prompt at 5 W and for one of answer at 4 W.
+    let end = |outcome: &Outcome| outcome.requests[0].end.unwrap();
+    assert!(near(end(&fast), 3.0) && near(end(&slow), 1.0 + 5.0 / 3.0 + 4.0 / 3.0), "{slow:?}");
+    assert!(near(slow.joules.prefill, 5.0) && near(slow.joules.decode, 4.0), "{slow:?}");
+    assert!(near(slow.drawn, 1.0 * 4.0 + 3.0 * 5.0), "{slow:?}");
+    // One that leaves nothing does not stop them for ever.
+    capped.cap = Some(1.0);
+    assert!(near(end(&of(&capped)), 1.0 + 2.0 / 0.02));
+}
+
+#[test]
 fn a_split_plan_copies_the_state_and_the_second_lane_brings_every_token() {
     let device = device();
     let trace = trace(vec![line(0.0, 500, 10)], &device);

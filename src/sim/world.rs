@@ -19,6 +19,8 @@ const SAMPLE: f64 = 0.1;
 const TAIL: f64 = 1.2;
 /// A worker is gone so long after it was told to go.
 const STOPPING: f64 = 0.05;
+/// Who keeps to the cap by pauses works at least in this share of the time, as under the scheduler.
+pub(super) const LEAST: f64 = crate::sched::FLOOR as f64 / 1000.0;
 /// A decider that finds so much to do at one point of time will not stop.
 const TICKS: u32 = 10_000;
 /// After so many seconds in which requests wait, lanes come and go, and nothing is computed, nothing will be.
@@ -92,6 +94,10 @@ pub trait Decider {
     fn samples(&self) -> bool {
         false
     }
+    /// Whether it says nothing of the device's cap, so that lanes pause by themselves as much as that takes.
+    fn is_paced(&self) -> bool {
+        false
+    }
 }
 
 /// See the [module](self).
@@ -122,6 +128,9 @@ pub struct World<'a> {
     pub(super) computed: f64,
     /// Lanes that compute, as bits.
     computing: u64,
+    /// Lanes keep to the cap by themselves; what it last left to each.
+    paced: bool,
+    left: Option<f64>,
 }
 
 impl<'a> World<'a> {
@@ -143,6 +152,8 @@ impl<'a> World<'a> {
             busy_until: f64::NEG_INFINITY,
             computed: 0.0,
             computing: 0,
+            paced: false,
+            left: None,
             device,
             trace,
         }
@@ -163,6 +174,7 @@ impl<'a> World<'a> {
     pub fn run(mut self, decider: &mut impl Decider) -> Outcome {
         let (mut out, mut news) = (Vec::new(), Vec::new());
         let samples = decider.samples();
+        self.paced = decider.is_paced();
         let (mut ticks, mut stuck) = (0, false);
         'time: while self.open > 0 {
             let timeout = decider.timeout().map_or(f64::INFINITY, |at| at.max(self.now));
@@ -368,6 +380,24 @@ impl<'a> World<'a> {
                 (0..self.lanes.len()).for_each(|index| self.cut(index));
             }
         }
+        let left = self.leaves();
+        if left != self.left {
+            self.left = left;
+            (0..self.lanes.len()).for_each(|index| self.cut(index));
+        }
+    }
+
+    /// Watts that the cap leaves to each lane with work, where lanes keep to it by themselves.
+    pub(super) fn leaves(&self) -> Option<f64> {
+        let cap = self.device.cap.filter(|_| self.paced)?;
+        let there = self.lanes.iter().zip(&self.device.lanes).map(|(lane, spec)| match lane.state {
+            State::Cold => 0.0,
+            State::Loading { .. } => spec.load_watts,
+            State::Ready | State::Stopping { .. } => spec.hold_watts,
+        });
+        let works = |lane: &&Lane| lane.state == State::Ready && !lane.running.is_empty();
+        let works = self.lanes.iter().filter(works).count().max(1) as f64;
+        Some((cap - self.device.idle_watts - there.sum::<f64>()).max(0.0) / works)
     }
 
     /// What every step takes longer now, and draws more.
