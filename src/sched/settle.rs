@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use super::budget::Gate;
 use super::coordinator::Sched;
-use super::lanes::{Drain, Lane, Stage};
+use super::lanes::{Drain, Entry, Lane, Stage};
 use super::pace::Bounds;
 use super::queue::{Lifts, Waiting};
 use super::{Action, Class, Limits, Policy, Site};
@@ -311,7 +311,9 @@ impl Sched {
     /// Whether a lane comes up here without another one having to go first.
     pub fn is_coming(&self, site: Site) -> bool {
         let entry = self.lanes.get(site);
-        self.is_needed(site) && entry.is_some_and(|e| e.lane.is_some() || e.blocked.as_ref().is_none_or(|b| b.again))
+        // What failed too often comes in minutes, or not at all.
+        let comes = |e: &Entry| e.quarantine(self.now).is_none() && e.blocked.as_ref().is_none_or(|b| b.again);
+        self.is_needed(site) && entry.is_some_and(|e| e.lane.is_some() || comes(e))
     }
 
     /// The best class that wants this site, and how long ago it began to. Somebody who wants it loaded counts as a

@@ -75,6 +75,8 @@ pub(super) struct LaneSlot {
     pub load: Duration,
     /// It was asked the probe.
     pub probing: bool,
+    /// The CPU's lane died while this one waited for its answer, and another one was asked for.
+    pub asked_again: bool,
     pub slots: u32,
     pub context: u32,
     pub kv_type: crate::lane::KvType,
@@ -125,6 +127,7 @@ impl LaneSlot {
             clock: None,
             load: Duration::ZERO,
             probing: false,
+            asked_again: false,
             slots: 0,
             context: 0,
             kv_type: crate::lane::KvType::F16,

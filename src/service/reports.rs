@@ -333,6 +333,9 @@ impl Core {
         }
         let Some(slot) = self.retire(id) else { return };
         tell_failed(slot.watchers, if expected { &unloaded } else { &error });
+        if slot.site.device.is_cpu() && !expected && !load_failed {
+            self.ask_cpu_again(slot.site.variant);
+        }
         let mut retry = Vec::new();
         for request_id in slot.running {
             let Some(request) = self.requests.get_mut(&request_id) else {

@@ -212,6 +212,19 @@ impl Core {
         }
     }
 
+    /// The lane on the CPU has died. What waits for its answer waits for that of one more: kernels that the processor does
+    /// not run are left out in that.
+    pub(super) fn ask_cpu_again(&mut self, variant: VariantId) {
+        let waits = |slot: &LaneSlot| slot.site.variant == variant && !slot.asked_again && self.waits_for_cpu(slot);
+        let waiting: Vec<LaneId> = self.lanes.by_id.iter().filter(|(_, slot)| waits(slot)).map(|(id, _)| *id).collect();
+        for lane in waiting {
+            if let Some(slot) = self.lanes.by_id.get_mut(&lane) {
+                slot.asked_again = true;
+            }
+            self.ask_cpu(lane);
+        }
+    }
+
     /// A lane has answered the probe.
     pub(super) fn probed(&mut self, lane: LaneId, answer: Result<Probed, Error>) {
         let Some(slot) = self.lanes.by_id.get_mut(&lane) else { return };

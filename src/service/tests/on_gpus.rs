@@ -323,6 +323,33 @@ fn a_gpu_does_not_wait_for_a_lane_on_the_cpu_that_goes_before_it_has_come() {
 }
 
 #[test]
+fn a_gpu_waits_for_one_successor_of_a_lane_on_the_cpu_that_died() {
+    let mut rig = Rig::new();
+    let gpu = rig.proves();
+    let cpu = rig.lane();
+    cpu.ready();
+    assert_eq!(rig.hear(&cpu), ToLane::Probe);
+    // Kernels that the processor does not run, say.
+    cpu.go(Gone::Signal(4));
+    let next = rig.lane();
+    next.ready();
+    assert_eq!(rig.hear(&next), ToLane::Probe);
+    answer(&gpu, right());
+    answer(&next, right());
+    rig.wait_for(|rig| (rig.phase(&gpu) == Some(Phase::Ready)).then_some(()));
+
+    let mut rig = Rig::new();
+    let gpu = rig.proves();
+    for _ in 0..2 {
+        let cpu = rig.lane();
+        cpu.ready();
+        rig.hear(&cpu);
+        cpu.go(Gone::Signal(11));
+    }
+    rig.wait_for(|rig| rig.phase(&gpu).is_none().then_some(()));
+}
+
+#[test]
 fn a_lane_on_the_cpu_is_asked_for_a_gpu_that_waits_though_there_is_none_just_now() {
     let mut rig = Rig::new();
     let gpu = rig.proves();
