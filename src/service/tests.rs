@@ -608,6 +608,26 @@ fn variants_that_are_as_good_and_lesser_models_may_answer_where_they_are_declare
 }
 
 #[test]
+fn an_estimate_says_what_memory_its_lane_would_take_that_is_not_loaded() {
+    let stage = Stage::new(|_| ());
+    let memory = |model: &str| {
+        let (tx, rx) = channel();
+        stage.handle.estimate(ROOT, plain(model), Box::new(move |r| drop(tx.send(r))));
+        let report = rx.recv_timeout(PATIENCE).expect("an answer").unwrap();
+        assert_eq!(report.memory, report.plan.memory);
+        report.memory
+    };
+    assert!(memory("a") > 1 << 20, "a worker alone takes more");
+    let (_, updates) = stage.ask("a");
+    let lane = stage.lane();
+    lane.ready();
+    lane.done(lane.started());
+    end(&updates).unwrap();
+    assert_eq!(memory("a"), 0);
+    assert!(memory("b") > 1 << 20);
+}
+
+#[test]
 fn the_last_requests_are_told_to_those_whose_they_are() {
     let stage = Stage::new(|_| ());
     let explain = |peer: Peer, id: RequestId| {
