@@ -105,12 +105,15 @@ impl Lane for Strings {
 struct Puppets {
     started: Option<Sender<Puppet>>,
     gpu: Option<GpuInfo>,
+    /// How often it was looked for.
+    looks: Arc<AtomicU64>,
     /// Of all lanes.
     clock: Option<CpuClock>,
 }
 
 impl LaneFactory for Puppets {
     fn gpus(&self) -> Box<dyn FnOnce(&Path) -> Gpus + Send> {
+        self.looks.fetch_add(1, Ordering::SeqCst);
         let gpus =
             self.gpu.clone().map_or(Gpus::none("the test has none"), |gpu| Gpus { found: vec![gpu], notes: vec![] });
         Box::new(move |_| gpus)

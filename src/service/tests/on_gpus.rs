@@ -21,6 +21,8 @@ struct Rig {
     core: Core,
     inbox: Receiver<Msg>,
     lanes: Receiver<Puppet>,
+    /// How often GPUs were looked for.
+    looks: Arc<AtomicU64>,
     dir: TempDir,
     variant: VariantId,
 }
@@ -56,11 +58,14 @@ impl Rig {
     fn with(clock: Option<CpuClock>) -> Rig {
         let dir = tempfile::tempdir().unwrap();
         let ((tx, inbox), (started, lanes)) = (channel(), channel());
-        let puppets = Puppets { started: Some(started), gpu: Some(gpu()), clock };
-        let mut core = Core::new(models(dir.path()), Box::new(puppets), tx);
+        let looks = Arc::new(AtomicU64::new(0));
+        let puppets = Puppets { started: Some(started), gpu: Some(gpu()), looks: looks.clone(), clock };
+        let mut config = models(dir.path());
+        config.paths.modules = dir.path().join("modules");
+        let mut core = Core::new(config, Box::new(puppets), tx);
         let variant = core.catalog.resolve("a").unwrap().variant;
         core.look_for_gpus(true);
-        let mut rig = Rig { core, inbox, lanes, dir, variant };
+        let mut rig = Rig { core, inbox, lanes, looks, dir, variant };
         rig.until(|core| core.gpus.any());
         rig
     }
@@ -253,6 +258,23 @@ fn a_gpu_that_agrees_with_the_cpu_is_used_and_one_that_does_not_is_not() {
     rig.wait_for(|rig| rig.phase(&gpu).is_none().then_some(()));
     assert_eq!(rig.core.distrusted().len(), 1);
     assert!(!rig.core.sched.places(rig.variant).contains(&rig.gpu()));
+}
+
+#[test]
+fn who_asks_for_the_status_again_and_again_has_nothing_searched() {
+    let mut rig = Rig::new();
+    let looks = |rig: &Rig| rig.looks.load(Ordering::SeqCst);
+    std::fs::create_dir(rig.dir.path().join("modules")).unwrap();
+    std::fs::write(rig.dir.path().join("modules/libggml-vulkan.so"), "another driver").unwrap();
+    for _ in 0..3 {
+        let (tx, status) = channel();
+        rig.core.message(Msg::Status(Box::new(move |s| drop(tx.send(s)))));
+        assert_eq!(status.recv().unwrap().gpus.len(), 1);
+    }
+    assert_eq!(looks(&rig), 1);
+    // There was something to be seen.
+    rig.core.look_for_gpus(false);
+    assert_eq!(looks(&rig), 2);
 }
 
 #[test]
