@@ -48,6 +48,8 @@ pub type OutFn = Arc<dyn Fn(FromLane) + Send + Sync>;
 
 /// What the engine needs of the process it runs in.
 pub struct Hooks {
+    /// Called once, on the engine's thread, when kernels and drivers are loaded and before a byte of the model is read.
+    pub on_backends: Box<dyn FnOnce() + Send>,
     /// Called once, on the engine's thread, when everything is mapped and allocated and before the compute threads
     /// exist: it may confine the thread, which those inherit. On a GPU, when its first steps have run: until then the
     /// driver opens devices and keeps what it compiled. Its answer becomes [`LaneInfo::sandbox`].
@@ -95,7 +97,7 @@ pub fn run(mut config: LaneConfig, inbox: Receiver<ToLane>, out: OutFn, hooks: H
         Arc::new(move |message| fatal(FromLane::Fatal(message.to_string()))),
     );
     mail.begins(GPU_LOAD);
-    let loaded = load(&config, &mail, &out, hooks.on_mapped);
+    let loaded = load(&config, &mail, &out, hooks.on_backends, hooks.on_mapped);
     mail.ends();
     match loaded {
         Ok(Some((server, info))) => {
@@ -123,6 +125,7 @@ fn load(
     config: &LaneConfig,
     mail: &Rc<Mailbox>,
     out: &OutFn,
+    on_backends: Box<dyn FnOnce() + Send>,
     on_mapped: Box<dyn FnOnce() -> String + Send>,
 ) -> Result<Option<(serve::Server, LaneInfo)>> {
     let begun = Instant::now();
@@ -135,6 +138,7 @@ fn load(
         Device::Cpu => None,
         Device::Gpu(id) => Some(backends::load_gpu(&config.backends_dir, id)?),
     };
+    on_backends();
     llama::process::init();
     let model_id = handover::fingerprint(&config.model, config.kv_type)
         .map_err(|e| failed(format!("{}: cannot read the model file: {e}", config.model.display())))?;

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::process::exit;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{channel, Sender};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -149,10 +149,12 @@ fn run(stream: UnixStream, parent: i32) -> ! {
     // Before the first thread, because Landlock confines the calling thread and those it will start; and before a byte of
     // the model is read.
     let no_writes = sandbox::forbid_writes(&config.device);
-    let early = match config.sandbox {
-        true => format!("{no_writes}, {}", sandbox::forbid_contact()),
-        false => no_writes,
-    };
+    // CUDA opens a socket of its own when it starts: there the rest comes when that is done.
+    let late = sandbox::opens_sockets(&config.device);
+    let no_contact = Arc::new(OnceLock::new());
+    if config.sandbox && !late {
+        no_contact.get_or_init(sandbox::forbid_contact);
+    }
     let progress = Arc::new(AtomicU64::new(0));
     let period = Duration::from_millis(u64::from(config.heartbeat_ms.max(10)));
     let (tx, rx) = channel();
@@ -170,13 +172,20 @@ fn run(stream: UnixStream, parent: i32) -> ! {
     }
 
     let confine = config.sandbox.then(|| config.device.clone());
+    let (forbids, forbidden) = (config.sandbox, Arc::clone(&no_contact));
     let hooks = engine::Hooks {
+        on_backends: Box::new(move || {
+            if forbids {
+                forbidden.get_or_init(sandbox::forbid_contact);
+            }
+        }),
         on_mapped: Box::new(move || match confine {
             Some(device) => {
-                let reached = [early, sandbox::confine(parent, &device)];
+                let no_contact = no_contact.get_or_init(sandbox::forbid_contact).clone();
+                let reached = [no_writes, no_contact, sandbox::confine(parent, &device)];
                 reached.into_iter().filter(|s| !s.is_empty()).collect::<Vec<_>>().join(", ")
             }
-            None => format!("{early}, the rest off by configuration"),
+            None => format!("{no_writes}, the rest off by configuration"),
         }),
         progress,
     };

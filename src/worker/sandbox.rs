@@ -14,7 +14,8 @@
 //!
 //! A lane on a GPU may open the GPUs' device files, for NVIDIA's driver does so whenever it maps more of the card's memory;
 //! and its driver may keep what it compiles in one folder while it loads, because recompiling takes minutes on a small
-//! device. [`confine`] ends that writing.
+//! device. [`confine`] ends that writing. CUDA also names its threads, through files, and begins with a socket, so that
+//! [`forbid_contact`] waits there until it is loaded ([`opens_sockets`]).
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -48,9 +49,10 @@ const NOBODY: u32 = 65534;
 /// Forbids this thread, and those it will start, to change any file, to use TCP, and to signal other processes. A GPU's
 /// driver may use device files of GPUs and write to its [`SHADER_CACHES`], which are made here. Returns what was reached.
 pub fn forbid_writes(device: &Device) -> String {
-    let (nodes, caches) = match device {
-        Device::Cpu => (Vec::new(), Vec::new()),
-        Device::Gpu(_) => (gpu_nodes(), shader_caches()),
+    let (nodes, caches, own) = match device {
+        Device::Cpu => (Vec::new(), Vec::new(), Vec::new()),
+        // CUDA gives its threads names, and takes it for the end of the world where it may not.
+        Device::Gpu(_) => (gpu_nodes(), shader_caches(), vec![PathBuf::from("/proc/self/task")]),
     };
     let cache = AccessFs::WriteFile
         | AccessFs::Truncate
@@ -68,6 +70,7 @@ pub fn forbid_writes(device: &Device) -> String {
             // GPU drivers and the C library open this one for writing.
             .add_rules(landlock::path_beneath_rules(["/dev/null"], AccessFs::WriteFile | AccessFs::Truncate))?
             .add_rules(landlock::path_beneath_rules(&nodes, node_access()))?
+            .add_rules(landlock::path_beneath_rules(&own, AccessFs::WriteFile | AccessFs::Truncate))?
             .add_rules(landlock::path_beneath_rules(&caches, cache))?
             .set_compatibility(landlock::CompatLevel::BestEffort)
             .restrict_self()
@@ -116,6 +119,12 @@ pub fn confine(parent: i32, device: &Device) -> String {
         reached.push(format!("no seccomp once loaded ({e})"));
     }
     reached.join(", ")
+}
+
+/// Whether what drives this device opens sockets when it starts, and does not start where it may not: CUDA, for memory that
+/// processes share.
+pub fn opens_sockets(device: &Device) -> bool {
+    matches!(device, Device::Gpu(gpu) if gpu.module == "cuda")
 }
 
 /// Forbids sockets, programs, and everything else by which one process reaches another or the kernel's rarer parts.

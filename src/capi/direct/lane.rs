@@ -74,6 +74,7 @@ impl LaneFactory for ThreadLanes {
                         }
                     };
                     let hooks = engine::Hooks {
+                        on_backends: Box::new(|| ()),
                         on_mapped: Box::new(|| "none: a thread of the program".to_owned()),
                         progress: Arc::clone(&progress),
                     };
