@@ -68,7 +68,8 @@ fn start_raw(config: LaneConfig) -> (Sender<ToLane>, Receiver<FromLane>, JoinHan
     let (out, from) = channel();
     let out = Mutex::new(out);
     let progress: Arc<AtomicU64> = Default::default();
-    let hooks = Hooks { on_mapped: Box::new(|| "none".into()), progress: progress.clone() };
+    let hooks =
+        Hooks { on_backends: Box::new(|| ()), on_mapped: Box::new(|| "none".into()), progress: progress.clone() };
     let thread = std::thread::spawn(move || {
         let out = move |msg| drop(out.lock().unwrap().send(msg));
         run(config, inbox, Arc::new(out), hooks);
