@@ -121,6 +121,8 @@ const MIXED_FROM: f64 = 1.2;
 /// A step boundary and a sensor's refresh blur what a phase took by about this, in seconds.
 const EDGE: f64 = 0.002;
 const EDGE_METERED: f64 = 0.03;
+/// What took so many times as long is told by its joules.
+const SHARP: f64 = 10.0;
 /// Beyond the usual error, as a share: joules that were estimated, and phases that were mixed with others'.
 const ESTIMATED: f64 = 0.2;
 const MIXED: f64 = 0.12;
@@ -435,10 +437,11 @@ fn learn(pair: &mut Option<Pair>, shape: &Shape, usual: &Row, point: &Point) -> 
     let settled = pair.seconds.count() >= SETTLED;
     let before = pair.cost(usual);
     // The steps of a batch take as long as everything in them, and nobody knows whose part is how long; the joules are told
-    // apart.
+    // apart, where it took long enough that they are worth something.
     let at = pair.cost(&point.x);
+    let sharp = point.metered && point.time >= SHARP * EDGE_METERED;
     let seconds = match point.joules {
-        Some(joules) if point.mixed && at.joules > 0.0 => joules / at.joules * at.seconds,
+        Some(joules) if point.mixed && sharp && at.joules > 0.0 => joules / at.joules * at.seconds,
         _ => point.seconds,
     };
     let expected = at.seconds / seconds;

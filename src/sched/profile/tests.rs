@@ -118,18 +118,19 @@ fn another_draw_is_noticed_within_three_requests_and_a_single_wild_one_is_not_be
 #[test]
 fn what_a_driver_compiled_at_first_is_soon_forgotten() {
     let gpu = |n: f64| 1e-3 + 1e-5 * n;
-    let run = |tokens: u32, more: f64| {
+    // Of what takes milliseconds the sensor's refreshes tell anything.
+    let run = |tokens: u32, batch: f32, more: f64, blurred: f64| {
         let phase = |tokens: u32, batch: f32, seconds: f64| PhaseMeasured {
             tokens,
             context: tokens / 2,
             batch,
             time: Duration::from_secs_f64(seconds),
-            energy: Microjoules::from_f64(20.0 * seconds),
+            energy: Microjoules::from_f64(20.0 * seconds * blurred / f64::from(batch)),
         };
         Measured {
             threads: 1,
             prefill: phase(tokens, 1.0, gpu(f64::from(tokens)) * wobble(tokens) + more),
-            decode: phase(20, 1.0, 20.0 * 3e-4 + more),
+            decode: phase(20, batch, 20.0 * 3e-4 + more),
             metered: true,
             ended: true,
             ..Measured::default()
@@ -137,10 +138,13 @@ fn what_a_driver_compiled_at_first_is_soon_forgotten() {
     };
     let mut profile = Profile::default();
     for (tokens, compiles) in [(16, 4.4), (64, 1.8), (256, 0.9)] {
-        profile.learn(&run(tokens, compiles));
+        profile.learn(&run(tokens, 1.0, compiles, 1.0));
     }
     for i in 0..24 {
-        profile.learn(&run([16, 64, 128, 256][i % 4], 0.0));
+        profile.learn(&run([16, 64, 128, 256][i % 4], 1.0, 0.0, 1.0));
+    }
+    for (i, blurred) in [0.1, 0.2, 5.0, 8.0, 0.3, 3.0].into_iter().cycle().enumerate().take(48) {
+        profile.learn(&run(16, [2.0, 4.0][i % 2], if i < 2 { 0.6 } else { 0.0 }, blurred));
     }
     for tokens in [16, 256] {
         let (found, truth) = (profile.prefill(1, tokens, 0).unwrap(), gpu(f64::from(tokens)));
