@@ -147,7 +147,4 @@ fn requests_run_where_the_truth_says_that_it_is_cheaper_and_follow_when_that_cha
     scene.until("cpu");
     scene.teach();
     scene.runs_where_it_is_cheaper();
-    println!("and as before");
-    watts(&mut scene, cheap);
-    scene.until("gpu0");
 }
