@@ -16,6 +16,8 @@
 use super::cost::{outlook, Ask, Between, Closed, Outlook, Place};
 use super::lanes::Entry;
 use super::planning::Lost;
+use super::reuse::GoesOn;
+use super::worth::{worth, Anew, Holder};
 use super::{Arrival, Backend, Candidate, Choice, Forecast, Plan, Policy, Reason, Sched, Site, VariantId};
 use crate::error::{Code, Error};
 
@@ -46,8 +48,9 @@ pub(super) struct Chosen {
     pub(super) choice: Choice,
     /// It is to explore; the best plan would take so many joules.
     pub(super) instead: Option<f64>,
-    /// Its score, for comparison with other times.
-    pub(super) score: f64,
+    /// Its score, and all that was looked at.
+    score: f64,
+    all: Vec<Outlook>,
     /// Threads of its prompt and of its answer.
     pub(super) threads: (u32, u32),
     /// What each site would save, and what it holds or would hold of the prompt is worth.
@@ -159,7 +162,8 @@ impl Sched {
                     // A split is worth a thought only where both halves are known.
                     let same = std::ptr::eq(from, to);
                     if same || (from.site != to.site && trusted(from) && trusted(to)) {
-                        all.push(outlook(ask, from, to, &between));
+                        let apart = self.lanes.are_apart(from.site, to.site);
+                        all.push(outlook(ask, from, to, &Between { apart, ..between }));
                     }
                 }
             }
@@ -172,20 +176,47 @@ impl Sched {
         all
     }
 
-    /// What each plan leaves behind for the next request of the same client, whose prompt may go on where this one ends.
+    /// What later requests of the same client, whose prompts may go on where this one ends, are thought to take more by
+    /// each plan than by the one that leaves them most.
     fn credit(&self, ask: &Ask, places: &[Place], all: &mut [Outlook]) {
-        let share = self.known.reuse(ask.arrival);
         let cells = ask.arrival.prompt.saturating_add(ask.mean as u32);
-        let anew = places.iter().map(|place| place.anew(cells)).fold(f64::INFINITY, f64::min);
-        for o in all {
-            let of = |site: Site, cells: u32| {
-                let place = places.iter().find(|place| place.site == site);
-                place.map_or(0.0, |place| place.stays * f64::from(place.fresh(cells)))
+        let at = |site: Site| places.iter().position(|place| place.site == site).unwrap_or(usize::MAX);
+        let GoesOn { again, known, grows } = self.known.reuse.goes_on(ask.arrival);
+        // What the next one brings that nobody has seen before.
+        let found = places.iter().map(Place::held).fold(known, u32::max);
+        let new = ask.arrival.prompt.saturating_sub(found).clamp(1, (cells / 4).max(1));
+        let next = cells.saturating_add(new).saturating_add(grows);
+        let answer = |place: &Place| {
+            let own = all.iter().find(|o| o.plan == Plan::on(place.site));
+            own.map_or(f64::INFINITY, |o| o.decode.joules)
+        };
+        let holder =
+            |place: &Place| Holder { stays: place.stays, found: place.cells(new) + answer(place) + place.comes() };
+        let holders: Vec<Holder> = places.iter().map(holder).collect();
+        let way = |o: &Outlook| {
+            let holds = (at(o.plan.prefill), at(o.plan.decode));
+            let (from, to) = (places.get(holds.0)?, places.get(holds.1)?);
+            let comes = if o.plan.is_split() { from.comes() + to.comes() } else { from.comes() };
+            Some(Anew { joules: from.cells(next) + o.handover.joules + o.decode.joules + comes, holds })
+        };
+        let ways: Vec<Anew> = all.iter().filter(|o| o.measured && o.closed.is_none()).filter_map(way).collect();
+        let worth = worth(again, &holders, &ways);
+        // Whatever lane holds most of it: what is computed is in the lane of the answer, and the prompt in its own.
+        let left = |o: &Outlook| {
+            let holds = |(at, place): (usize, &Place)| {
+                let held = match place.site {
+                    site if site == o.plan.decode => cells,
+                    site if self.lanes.are_apart(site, o.plan.decode) => 0,
+                    site if site == o.plan.prefill => ask.arrival.prompt,
+                    _ => place.held(),
+                };
+                worth.get(at).map_or(0.0, |worth| worth * f64::from(held.min(cells)) / f64::from(cells.max(1)))
             };
-            // The lane of the prompt holds that, that of the answer both.
-            let left = of(o.plan.decode, cells).max(of(o.plan.prefill, ask.arrival.prompt));
-            o.leaves = share * anew * left / f64::from(cells.max(1));
-        }
+            places.iter().enumerate().map(holds).fold(0.0, f64::max)
+        };
+        let lefts: Vec<f64> = all.iter().map(left).collect();
+        let most = lefts.iter().copied().fold(0.0, f64::max);
+        all.iter_mut().zip(lefts).for_each(|(o, left)| o.lacks = most - left);
     }
 
     /// What each site would save this request in joules if its lane were up, against all plans without it.
@@ -194,14 +225,14 @@ impl Sched {
         sites.sort();
         sites.dedup();
         // A lane that went took along what it held of the prompt.
-        let remains = self.known.remains(ask.arrival).filter(|(site, _)| sites.contains(site));
+        let remains = self.known.reuse.remains(ask.arrival).filter(|(site, _)| sites.contains(site));
         let remains: Vec<_> = remains.map(|(site, cells)| (self.place(ask, site, false), cells)).collect();
         let lost = |site: Site| {
             let gone = remains.iter().filter(|(place, _)| place.site == site && !place.up);
             gone.map(|(place, cells)| place.cells(*cells)).fold(0.0, f64::max)
         };
         // A lane that costs nothing to keep could have been there all the time, with the last prompt in it.
-        let held = self.known.remains(ask.arrival).map(|(_, cells)| cells).max().unwrap_or(0);
+        let held = self.known.reuse.remains(ask.arrival).map(|(_, cells)| cells).max().unwrap_or(0);
         let steady = |o: &Outlook| {
             let site = Some(o.plan.prefill).filter(|site| !o.plan.is_split() && self.known.hold(*site) <= 0.0)?;
             Some((site, self.place(ask, site, false).behind(held) + o.decode.joules))
@@ -223,7 +254,8 @@ impl Sched {
     }
 
     fn between(&self, variant: VariantId, arrival: &Arrival) -> Between {
-        Between { handover: self.known.handover(variant, arrival.prompt), contention: self.known.contention() }
+        let handover = self.known.handover(variant, arrival.prompt);
+        Between { handover, contention: self.known.contention(), apart: false }
     }
 
     fn broken(&self, ask: &Ask, o: &Outlook) -> Broken {
@@ -298,7 +330,7 @@ impl Sched {
             runner_up: runner_up.map(|i| (all[i].plan, all[i].forecast())),
         };
         let (score, threads) = (all[taken].score(policy).0, all[taken].threads);
-        Chosen { choice, instead, score, threads, savings: self.savings(ask, all) }
+        Chosen { choice, instead, score, threads, savings: self.savings(ask, all), all: all.to_vec() }
     }
 
     /// A plan to learn from, instead of the best.
@@ -379,10 +411,11 @@ impl Sched {
         if !(usable(old.prefill) && usable(old.decode)) {
             return true;
         }
-        let (from, to) = (self.place(&ask, old.prefill, false), self.place(&ask, old.decode, false));
-        let o = outlook(&ask, &from, &to, &self.between(old.variant(), arrival));
+        let score = |o: &&Outlook| o.score(ask.policy).0;
+        let same = new.all.iter().filter(|o| o.plan == old);
+        let Some(o) = same.min_by(|a, b| score(a).total_cmp(&score(b))) else { return true };
         o.closed.is_some()
-            || self.broken(&ask, &o).reason().is_some() && new.choice.reason != Reason::Nearest
+            || self.broken(&ask, o).reason().is_some() && new.choice.reason != Reason::Nearest
             || new.score * MOVE < o.score(ask.policy).0
     }
 

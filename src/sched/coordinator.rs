@@ -431,6 +431,7 @@ impl Sched {
         lane.used = now;
         entry.wanted = None;
         entry.blocked = None;
+        self.lanes.fits(site);
         self.keep(site);
         self.news();
     }

@@ -70,20 +70,24 @@ pub(super) struct Place<'a> {
     wake_part: f64,
     wake_full: f64,
     hold: f64,
+    /// Joules of keeping it for a later request, whether it is up or not.
+    pub(super) kept: f64,
     /// Joules to bring it up, were it not, and watts to keep it.
     wake_cost: f64,
     hold_watts: f64,
     /// Answers that would be computed beside it, and for how long.
     beside: f64,
     for_seconds: f64,
-    /// With it come so many that there is no room for elsewhere.
-    excess: f64,
+    /// So many may come along with it.
+    pub(super) excess: f64,
     slots: f64,
     /// Other lanes compute for so long, and draw so many watts.
     company: f64,
     company_watts: f64,
     /// How likely the lane is still up when the next request comes.
     pub(super) stays: f64,
+    /// How likely it is that the next one comes before this one is gone.
+    overlaps: f64,
     pub(super) up: bool,
     /// Bytes that it takes if it has to be brought up.
     memory: u64,
@@ -117,8 +121,8 @@ pub(super) struct Outlook {
     /// How wrong the joules may be, as a standard deviation.
     pub(super) doubt: f64,
     pub(super) measured: bool,
-    /// Joules that later requests are thought to save because this one leaves its cells there.
-    pub(super) leaves: f64,
+    /// Joules that later requests are thought to take more than by the plan that leaves them most of its cells.
+    pub(super) lacks: f64,
     /// Of the prompt and of the answer.
     pub(super) threads: (u32, u32),
 }
@@ -155,7 +159,7 @@ impl Outlook {
     /// Less is better; of equals, the second decides.
     pub(super) fn score(&self, policy: Policy) -> (f64, f64) {
         let seconds = self.seconds();
-        let joules = (self.joules() - self.leaves).max(0.01 * self.joules());
+        let joules = self.joules() + self.lacks;
         match policy {
             Policy::MinEnergy => (joules, seconds),
             Policy::Balanced => (joules * seconds, seconds),
@@ -212,8 +216,8 @@ impl Place<'_> {
         let alone = step(1.0);
         let slower = self.slower(alone);
         let alone = Cost { seconds: alone.seconds * slower, ..alone };
-        if self.beside + 1.0 > self.slots {
-            // There is always somebody in line: each pays its part of full steps.
+        if self.beside + 1.0 > self.slots || self.beside + self.excess >= self.slots {
+            // Its slot would not stay empty without it: each pays its part of full steps.
             let full = step(self.slots);
             let part = Cost { seconds: full.seconds * slower, joules: full.joules / self.slots };
             return (part.times(tokens), part);
@@ -264,17 +268,21 @@ impl Place<'_> {
         (late, score)
     }
 
-    /// Joules for the lane being there so long longer, which it would be in any case where the next request is thought to
-    /// find it up; who runs beside it bears a part.
-    fn there(&self, seconds: f64) -> f64 {
-        let together = (self.beside + self.excess.max(0.0) + 1.0).min(self.slots);
-        (1.0 - self.stays) * self.hold_watts * seconds / together
+    /// Answers that are thought to be computed together, with this one.
+    fn together(&self) -> f64 {
+        (self.beside + self.excess + 1.0).min(self.slots.max(1.0))
     }
 
-    /// Joules of computing so many cells anew for a later request, for whom the lane may have to be brought up.
-    pub(super) fn anew(&self, cells: u32) -> f64 {
-        let cost = self.profile(|profile| profile.prefill(self.threads.0, cells, 0)).unwrap_or_default();
-        cost.joules + (1.0 - self.stays) * self.wake_cost + self.hold
+    /// Joules for the lane being there so long longer, which it would be in any case where it is kept until the next
+    /// request comes; who runs beside it bears a part.
+    fn there(&self, seconds: f64) -> f64 {
+        let waits = (self.stays - self.overlaps).max(0.0);
+        (1.0 - waits) * self.hold_watts * seconds / self.together()
+    }
+
+    /// Joules for a later request to have the lane there, which may have to be brought up for it.
+    pub(super) fn comes(&self) -> f64 {
+        (1.0 - self.stays) * self.wake_cost + self.kept
     }
 
     /// Joules of the prompt were so many cells of it held, or as many as are.
@@ -297,9 +305,9 @@ impl Place<'_> {
         self.profile(|profile| profile.prefill(self.threads.0, cells, 0)).unwrap_or_default().joules
     }
 
-    /// Cells of the request that the lane would not hold but for it.
-    pub(super) fn fresh(&self, cells: u32) -> u32 {
-        cells.saturating_sub(self.cached)
+    /// Cells of the request's prompt that the lane holds.
+    pub(super) fn held(&self) -> u32 {
+        self.cached
     }
 
     fn doubt(&self, context: f64) -> (f64, f64) {
@@ -332,14 +340,15 @@ impl Sched {
         };
         let hold = self.known.hold(site);
         let keep = (!up || hold > 0.0).then(|| self.known.keep(site, self.longest_idle(site)));
-        let stays = if hold > 0.0 { keep.map_or(0.0, |keep| keep.stays) } else { 1.0 };
-        let keep = keep.filter(|_| !up);
-        let room = |site: Site| {
-            let entry = self.lanes.get(site);
-            let slots = entry.and_then(|entry| entry.slots).map_or(SLOTS, f64::from);
-            (slots, entry.map_or(0.0, |entry| f64::from(entry.bound)))
+        let limit = self.longest_idle(site);
+        let stays = match keep {
+            Some(keep) if hold > 0.0 => keep.stays,
+            _ if limit < FOR_EVER => self.known.comes_within(site.variant, limit),
+            _ => 1.0,
         };
-        let (slots, bound) = room(site);
+        let kept = keep.map_or(0.0, |keep| keep.hold);
+        let keep = keep.filter(|_| !up);
+        let slots = entry.and_then(|entry| entry.slots).map_or(SLOTS, f64::from);
         let running = lane.map_or(0, |lane| lane.running.len()) as f64;
         let left = |id: &crate::lane::RequestId| {
             self.requests.get(id).map_or(0.0, |request| request.until.since(self.now).as_secs_f64())
@@ -355,11 +364,12 @@ impl Sched {
         let memory = entry.is_some_and(|entry| entry.tight && entry.lane.is_none()) && !self.room_comes();
         let wait = if line > 0.0 || running >= slots { (free + line / slots).min(LONGEST) } else { 0.0 };
         let wait = if memory { wait + self.company(site).0 } else { wait };
-        let beside = (bound - f64::from(u8::from(ask.bound == Some(site)))).max(0.0);
-        let others = self.known.places(site.variant).filter(|other| *other != site).map(room);
-        let excess: f64 = others.map(|(slots, bound)| (bound - slots).max(0.0)).sum();
-        // Who is thought to come soon, because so many were there together of late.
-        let excess = excess.max(self.known.crowd(site.variant) - 1.0 - beside);
+        // Whose answer is computed here, or will be, whatever is decided now; and who may still come along.
+        let beside = self.settled_at(site);
+        let elsewhere: f64 =
+            self.known.places(site.variant).filter(|other| *other != site).map(|other| self.settled_at(other)).sum();
+        let excess = (self.known.others(site.variant, ask.bound.is_some()) - beside - elsewhere).max(0.0);
+        let together = (beside + excess + 1.0).min(slots.max(1.0));
         // Who is on the way here stays about as long.
         let for_seconds = if beside > running || line > 0.0 { LONGEST } else { sum / running.max(1.0) };
         let (company, company_watts) = self.company(site);
@@ -374,14 +384,21 @@ impl Sched {
             closed,
             own,
             prior,
-            threads: self.threads(ask, site, haste, beside + 1.0),
+            threads: self.threads(ask, site, haste, together),
             prompt,
             cached,
             wait,
             wake,
-            wake_part: keep.map_or(0.0, |keep| if hold > 0.0 { keep.wake } else { FREE * keep.wake }),
+            wake_part: match keep {
+                // Whoever needs that one next pays for it again.
+                Some(_) if self.pushes_out(site) => self.known.rental(site) / (excess + 1.0),
+                Some(keep) if hold > 0.0 => keep.wake.min(load.joules / (excess + 1.0)),
+                Some(keep) => FREE * keep.wake,
+                None => 0.0,
+            },
             wake_full: if up { 0.0 } else { load.joules },
-            hold: keep.map_or(0.0, |keep| keep.hold),
+            hold: keep.map_or(0.0, |keep| keep.hold) / (excess + 1.0),
+            kept,
             wake_cost: load.joules,
             hold_watts: hold,
             beside,
@@ -391,11 +408,27 @@ impl Sched {
             company,
             company_watts,
             stays,
+            overlaps: self.known.overlaps(site.variant),
             up,
             memory: if up { 0 } else { self.known.memory(site) },
             leaves,
             duty: f64::from(self.limits.duty.clamp(1, 1000)) / 1000.0,
         }
+    }
+
+    /// Requests whose answer is computed here, or will be though their prompt is elsewhere.
+    fn settled_at(&self, site: Site) -> f64 {
+        let Some(entry) = self.lanes.get(site) else { return 0.0 };
+        let stays =
+            |id: &&crate::lane::RequestId| self.requests.get(id).is_some_and(|request| request.plan.decode == site);
+        let running = entry.lane.iter().flat_map(|lane| &lane.running).filter(stays).count();
+        (running + entry.inbound.len()) as f64
+    }
+
+    /// Whether a lane that is up has to go for one here.
+    fn pushes_out(&self, site: Site) -> bool {
+        let stays = |(other, lane): (Site, &Lane)| lane.stage != Stage::Stopping && self.lanes.are_apart(site, other);
+        self.lanes.iter().any(stays)
     }
 
     /// Threads of prompt and answer of a request there. Without a cap and by a profile they are the best by the policy;
@@ -451,11 +484,13 @@ pub(super) struct Between {
     pub(super) handover: f64,
     /// What takes longer while another lane computes, as a part.
     pub(super) contention: f64,
+    /// There is memory for one of the two at a time.
+    pub(super) apart: bool,
 }
 
 /// What this plan would take.
 pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, between: &Between) -> Outlook {
-    let Between { handover, contention } = *between;
+    let Between { handover, contention, apart } = *between;
     let plan = Plan { prefill: from.site, decode: to.site };
     let context = f64::from(ask.arrival.prompt);
     let prefill = from.beside(from.prompt(), from.company, contention);
@@ -483,7 +518,7 @@ pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, between: &Between) ->
         memory: from.memory,
         doubt,
         measured: from.is_measured() && to.is_measured(),
-        leaves: 0.0,
+        lacks: 0.0,
         threads: (from.threads.0, to.threads.1),
     };
     if plan.is_split() {
@@ -499,6 +534,11 @@ pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, between: &Between) ->
         outlook.wake_full += to.wake_full;
         outlook.memory = outlook.memory.saturating_add(to.memory);
         outlook.doubt = outlook.doubt.hypot(0.5 * outlook.handover.joules);
+        if apart {
+            // The next request finds the one that it begins with gone, unless they begin together.
+            outlook.wake_part = [from, to].map(|place| place.wake_cost / (place.excess + 1.0));
+            outlook.wake_full = from.wake_full + to.wake_cost;
+        }
     }
     outlook
 }

@@ -87,6 +87,19 @@ impl Gaps {
         self.recent.len() < FEW
     }
 
+    /// How likely the next request comes before the last one is gone.
+    pub(super) fn overlaps(&self) -> f64 {
+        self.sorted.iter().take_while(|(gap, _)| *gap <= 0.0).map(|(_, weight)| weight).sum::<f64>().min(1.0)
+    }
+
+    /// How likely the next request comes within so many seconds; as sure as may be where nothing is known.
+    pub(super) fn within(&self, seconds: f64) -> f64 {
+        if self.are_few() {
+            return 1.0;
+        }
+        self.sorted.iter().take_while(|(gap, _)| *gap <= seconds).map(|(_, weight)| weight).sum::<f64>().min(1.0)
+    }
+
     /// The best time to keep something for that is worth `value` to the next request and costs `watts`: the time, what
     /// that is worth in all, how likely the next request comes within it, and how long it is kept on average.
     fn best(&self, value: f64, watts: f64, limit: f64) -> (f64, f64, f64, f64) {
@@ -147,13 +160,24 @@ impl Savings {
         self.forgone = (self.forgone + saving - kept).clamp(0.0, 1e9);
     }
 
+    /// What is left of the wake to be earned, once the savings that were forgone are counted.
+    pub(super) fn left(&self, wake: f64) -> f64 {
+        (wake - self.forgone).max(0.0)
+    }
+
     /// What keeping and bringing up the lane is worth.
     pub(super) fn keep(&self, gaps: &Gaps, price: &Price) -> Keep {
         let Price { wake, hold, limit } = *price;
         if gaps.are_few() || self.recent.is_empty() {
-            let idle = if hold > 0.0 { (wake / hold).min(limit) } else { limit };
+            // What it would save at once is all that is known to be lost with it, and never more than bringing it up.
+            let saved = self.recent.iter().map(|(saving, _)| saving.max(0.0)).sum::<f64>();
+            let worth = match self.recent.len() {
+                0 => wake,
+                known => wake.min(saved / known as f64),
+            };
+            let idle = if hold > 0.0 { (worth / hold).min(limit) } else { limit };
             // Once the forgone savings are the wake's, nothing of it is left to be earned.
-            let left = (wake - self.forgone).max(0.0);
+            let left = self.left(wake);
             let stays = if idle > 0.0 { 0.5 } else { 0.0 };
             return Keep { idle, wake: left, hold: 0.0, stays };
         }
@@ -178,7 +202,7 @@ impl Savings {
         let (idle, _, within, kept) = best;
         let (own, hold) = ((wake - within * v).max(0.0), hold * kept);
         // Habits that are no longer those of the last gaps: what was forgone is a fact.
-        let own = own.min((wake - self.forgone).max(0.0));
+        let own = own.min(self.left(wake));
         Keep { idle, wake: own, hold, stays: within }
     }
 }
@@ -235,6 +259,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_for_some_time_is_found_by_those_who_come_within_it() {
+        assert_eq!(gaps(&[]).within(1.0), 1.0);
+        let mixed = gaps(&[2.0, 50.0, 2.0, 50.0]);
+        assert!(mixed.within(1.0) == 0.0 && (mixed.within(10.0) - 0.5).abs() < 0.1, "{}", mixed.within(10.0));
+        assert!((mixed.within(50.0) - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
     fn before_the_first_gap_it_is_a_ski_rental() {
         let mut savings = Savings::default();
         let gaps = gaps(&[]);
@@ -247,6 +279,13 @@ mod tests {
         assert_eq!(needed, [20.0, 13.0, 6.0, 0.0]);
         savings.learn(8.0, 0.0, 1.0, true, &PRICE);
         assert_eq!(savings.keep(&gaps, &PRICE).wake, 20.0, "it is up: its account begins anew");
+    }
+
+    #[test]
+    fn before_the_first_gap_it_is_kept_for_no_more_than_it_would_save() {
+        assert_eq!(savings(&[5.0; 3], &PRICE).keep(&gaps(&[]), &PRICE).idle, 5.0);
+        assert_eq!(savings(&[50.0; 3], &PRICE).keep(&gaps(&[]), &PRICE).idle, 20.0);
+        assert_eq!(savings(&[-5.0; 3], &PRICE).keep(&gaps(&[]), &PRICE).idle, 0.0);
     }
 
     #[test]

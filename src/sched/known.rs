@@ -7,10 +7,12 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::crowd::Crowd;
 use super::hold::{Gaps, Keep, Price, Savings};
 use super::length::{Length, Lengths};
 use super::profile::{within, Cost, Measured, News, PhaseMeasured, Profile};
-use super::{Arrival, ClientId, DeviceId, Endpoint, Plan, Site, VariantId};
+use super::reuse::Reuse;
+use super::{Arrival, ClientId, DeviceId, Endpoint, Site, VariantId};
 use crate::clock::Time;
 use crate::lane::RequestId;
 use crate::units::Microjoules;
@@ -26,6 +28,8 @@ const GPU_DECODE: Cost = Cost { seconds: 0.8, joules: 0.9 };
 const GPU_LOAD: Cost = Cost { seconds: 1.5, joules: 1.5 };
 /// What a GPU lane draws when it is idle, as a share of what it draws in a step.
 const GPU_HOLD: f64 = 0.2;
+/// And the least that counts, whatever was measured.
+const GPU_LEAST: f64 = 0.02;
 /// What a lane on the CPU draws when it is idle counts from this share on.
 const CPU_HOLD: f64 = 0.05;
 /// Where nothing was measured at all: a model of about a billion parameters on a small board.
@@ -41,11 +45,6 @@ const CONTENTION: f64 = 0.2;
 const CONTENTION_STEP: f64 = 0.15;
 const COMPANY: f64 = 0.3;
 const SURE: u32 = 4;
-/// What of a chat's cells the next request of the same client finds again, until that was seen.
-const REUSE: f64 = 0.6;
-const REUSE_STEP: f64 = 0.5;
-/// How far one request moves what is thought of how many there are together.
-const CROWD: f64 = 0.15;
 /// How far a measured hand-over moves that.
 const APPROACH: f64 = 0.3;
 
@@ -66,9 +65,7 @@ struct Spot {
 #[derive(Debug, Default)]
 struct Traffic {
     gaps: Gaps,
-    /// Answers that were computed together, on average of late; 0: not known.
-    crowd: f64,
-    there: usize,
+    crowd: Crowd,
     since: Option<Time>,
 }
 
@@ -84,18 +81,6 @@ struct Past {
     company: f64,
 }
 
-/// The last request of a client.
-#[derive(Debug, Clone, Copy)]
-struct Reuse {
-    /// Where its prompt and its answer were computed, and the cells of both.
-    prefill: Site,
-    site: Site,
-    prompt: u32,
-    cells: u32,
-    share: f64,
-    used: Time,
-}
-
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Known {
@@ -106,9 +91,8 @@ pub(super) struct Known {
     moves: BTreeMap<VariantId, f64>,
     /// What takes longer while another lane computes, as a part.
     contention: Option<f64>,
-    /// What of one request's cells the next one of the same client finds again.
-    reuse: BTreeMap<(ClientId, Endpoint), Reuse>,
-    reused: f64,
+    /// What one request leaves in a lane that the next one of the same client finds again.
+    pub(super) reuse: Reuse,
     past: BTreeMap<RequestId, Past>,
     order: VecDeque<RequestId>,
     /// Joules of all requests and loads that were measured.
@@ -202,7 +186,9 @@ impl Known {
         match profile.and_then(Profile::hold) {
             // A lane on the CPU is a process that sleeps: so little is what the meter could not tell from nothing.
             Some(watts) if site.device.is_cpu() && works.is_none_or(|works| watts < CPU_HOLD * works) => 0.0,
-            Some(watts) => watts,
+            Some(watts) if site.device.is_cpu() => watts,
+            // A GPU that holds a model never rests for nothing, be that less than the meter can tell.
+            Some(watts) => watts.max(works.map_or(0.0, |works| GPU_LEAST * works)),
             None if site.device.is_cpu() => 0.0,
             None => works.map_or(1.0, |works| GPU_HOLD * works),
         }
@@ -245,33 +231,34 @@ impl Known {
         for candidate in &arrival.variants {
             let traffic = self.traffic.entry(candidate.variant).or_default();
             let gap = match traffic.since {
-                _ if traffic.there > 0 => Some(0.0),
+                _ if traffic.crowd.there() > 0 => Some(0.0),
                 since => since.map(|since| now.since(since).as_secs_f64()),
             };
             if let Some(gap) = gap {
                 traffic.gaps.learn(gap);
                 least = least.min(gap);
             }
-            traffic.there += 1;
+            traffic.crowd.comes();
         }
         least.min(1e9)
     }
 
     /// Nobody else is there who may run on this variant.
     pub(super) fn is_quiet(&self, variant: VariantId) -> bool {
-        self.traffic.get(&variant).is_none_or(|traffic| traffic.there == 0)
+        self.traffic.get(&variant).is_none_or(|traffic| traffic.crowd.there() == 0)
     }
 
-    /// Answers of this variant that are computed together, on average of late. At least 1.
-    pub(super) fn crowd(&self, variant: VariantId) -> f64 {
-        self.traffic.get(&variant).map_or(1.0, |traffic| traffic.crowd.max(1.0))
+    /// Others than this request that may run on this variant and are there, or are thought to come before they are gone:
+    /// as many as usual. `counted`: it came already.
+    pub(super) fn others(&self, variant: VariantId, counted: bool) -> f64 {
+        self.traffic.get(&variant).map_or(0.0, |traffic| traffic.crowd.others(counted))
     }
 
     /// It is gone.
     pub(super) fn went(&mut self, arrival: &Arrival, now: Time) {
         for candidate in &arrival.variants {
             let Some(traffic) = self.traffic.get_mut(&candidate.variant) else { continue };
-            traffic.there = traffic.there.saturating_sub(1);
+            traffic.crowd.goes();
             traffic.since = Some(now);
         }
     }
@@ -285,6 +272,23 @@ impl Known {
             Some(spot) => spot.savings.keep(gaps, &price),
             None => Savings::default().keep(gaps, &price),
         }
+    }
+
+    /// How likely the next request that may run on this variant comes before the last one is gone.
+    pub(super) fn overlaps(&self, variant: VariantId) -> f64 {
+        self.traffic.get(&variant).map_or(0.0, |traffic| traffic.gaps.overlaps())
+    }
+
+    /// How likely the next request that may run on this variant comes within so many seconds.
+    pub(super) fn comes_within(&self, variant: VariantId, seconds: f64) -> f64 {
+        self.traffic.get(&variant).map_or(1.0, |traffic| traffic.gaps.within(seconds))
+    }
+
+    /// Joules that one request has to save for a lane there to be brought up that another one has to go for: what it saves
+    /// now and what was forgone without it.
+    pub(super) fn rental(&self, site: Site) -> f64 {
+        let wake = self.load(site).joules;
+        self.spots.get(&site).map_or(wake, |spot| spot.savings.left(wake))
     }
 
     fn price(&self, site: Site, limit: f64) -> Price {
@@ -334,11 +338,6 @@ impl Known {
                 self.lengths.learn(past.client, past.endpoint, measured.decode.tokens, past.bound);
             }
         }
-        if measured.decode.tokens > 0 {
-            let batch = within(f64::from(measured.decode.batch), 1.0, 64.0);
-            let traffic = self.traffic.entry(site.variant).or_default();
-            traffic.crowd += if traffic.crowd > 0.0 { CROWD * (batch - traffic.crowd) } else { batch };
-        }
         let company = self.past.get(&id).map_or(0.0, |past| past.company);
         self.contend(site, measured, company);
         let alone = 1.0 / (1.0 + self.contention() * company);
@@ -387,48 +386,6 @@ impl Known {
         let seen = within((ratio - 1.0) / company, 0.0, 2.0);
         let old = self.contention();
         self.contention = Some(old + CONTENTION_STEP * (seen - old));
-    }
-
-    /// What share of this request's cells the next one of the same client is thought to find again.
-    pub(super) fn reuse(&self, arrival: &Arrival) -> f64 {
-        let own = self.reuse.get(&(arrival.client, arrival.endpoint)).map(|reuse| reuse.share);
-        match arrival.endpoint {
-            Endpoint::Chat => own.unwrap_or(REUSE + self.reused),
-            Endpoint::Completion => own.unwrap_or(0.0),
-        }
-    }
-
-    /// Where the last request of this client ran, and the cells that this one would find there again.
-    pub(super) fn remains(&self, arrival: &Arrival) -> impl Iterator<Item = (Site, u32)> {
-        let reuse = self.reuse.get(&(arrival.client, arrival.endpoint)).copied();
-        let most = arrival.prompt.saturating_sub(1);
-        // `as` saturates.
-        let of = move |cells: u32, share: f64| ((f64::from(cells) * share) as u32).min(most);
-        let all = move |reuse: Reuse| {
-            [(reuse.site, of(reuse.cells, reuse.share)), (reuse.prefill, of(reuse.prompt, reuse.share))]
-        };
-        reuse.into_iter().flat_map(all)
-    }
-
-    /// A request came and will run there with so many cells. `up`: the lanes that are up.
-    pub(super) fn reuses(&mut self, arrival: &Arrival, plan: Plan, cells: u32, up: impl Fn(Site) -> bool, now: Time) {
-        let Plan { prefill, decode: site } = plan;
-        let prompt = arrival.prompt;
-        let key = (arrival.client, arrival.endpoint);
-        let share = self.reuse(arrival);
-        if self.reuse.len() >= REMEMBERED && !self.reuse.contains_key(&key) {
-            let oldest = self.reuse.iter().min_by_key(|(_, reuse)| reuse.used).map(|(key, _)| *key);
-            oldest.map(|oldest| self.reuse.remove(&oldest));
-        }
-        let reuse = self.reuse.entry(key).or_insert(Reuse { prefill, site, prompt, cells: 0, share, used: now });
-        if reuse.cells > 0 && up(reuse.site) {
-            let found = arrival.cached.iter().find(|(other, _)| *other == reuse.site).map_or(0, |(_, cells)| *cells);
-            let seen = (f64::from(found) / f64::from(reuse.cells)).min(1.0);
-            reuse.share += REUSE_STEP * (seen - reuse.share);
-            // What is usual here is thought of those who are new.
-            self.reused += 0.1 * (seen - REUSE - self.reused);
-        }
-        *reuse = Reuse { prefill, site, prompt, cells, used: now, share: reuse.share };
     }
 
     /// A lane came up there.

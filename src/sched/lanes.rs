@@ -179,6 +179,8 @@ pub(super) struct Lanes {
     pub(super) entries: BTreeMap<Site, Entry>,
     owners: BTreeMap<LaneId, Site>,
     last_id: u64,
+    /// Sites, the lesser first, whose lanes were last seen not to fit into memory together.
+    apart: BTreeSet<(Site, Site)>,
 }
 
 impl Lanes {
@@ -211,6 +213,18 @@ impl Lanes {
         for lane in self.entries.values_mut().filter_map(|entry| entry.lane.as_mut()).filter(runs) {
             lane.company += time;
         }
+    }
+
+    /// Whether one of two lanes has to go before the other can come up, as far as is known.
+    pub(super) fn are_apart(&self, one: Site, other: Site) -> bool {
+        self.apart.contains(&(one.min(other), one.max(other)))
+    }
+
+    /// A lane takes requests: it fits together with the others that do.
+    pub(super) fn fits(&mut self, site: Site) {
+        let ready = |other: &Site| self.entries.get(other).and_then(|entry| entry.lane.as_ref());
+        let ready = |other: &Site| ready(other).is_some_and(|lane| matches!(lane.stage, Stage::Ready { .. }));
+        self.apart.retain(|(a, b)| !((*a == site && ready(b)) || (*b == site && ready(a))));
     }
 
     /// A new lane for a site that has none.
@@ -247,6 +261,10 @@ impl Lanes {
     /// The lane will not come now; nothing became free by that.
     pub(super) fn block(&mut self, lane: LaneId, error: Error, now: Time) {
         let Some(site) = self.owners.remove(&lane) else { return };
+        let others: Vec<Site> = self.iter().map(|(other, _)| other).filter(|other| *other != site).collect();
+        if let [other] = others[..] {
+            self.apart.insert((site.min(other), site.max(other)));
+        }
         let entry = self.entry(site);
         entry.lane = None;
         let since = entry.blocked.as_ref().map_or(now, |blocked| blocked.since);

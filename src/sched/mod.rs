@@ -16,6 +16,7 @@ mod budget;
 mod choose;
 mod coordinator;
 mod cost;
+mod crowd;
 mod hold;
 mod known;
 mod lanes;
@@ -29,10 +30,12 @@ mod power;
 mod profile;
 mod purse;
 mod queue;
+mod reuse;
 mod settle;
 mod site;
 #[cfg(test)]
 mod tests;
+mod worth;
 
 pub use budget::{ClientId, ClientLimits, PurseId, PurseState};
 pub use coordinator::{LaneState, Sched};

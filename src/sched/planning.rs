@@ -83,7 +83,8 @@ impl Sched {
             lane.is_some_and(|lane| matches!(lane.stage, Stage::Ready { .. }))
         };
         let cells = arrival.prompt.saturating_add(answer);
-        self.known.reuses(arrival, plan, cells, ready, self.now);
+        let there = |id: RequestId| self.requests.contains_key(&id);
+        self.known.reuse.came(arrival, plan, cells, ready, there, self.now);
         for (site, saving) in savings {
             let lane = self.lanes.get(*site).and_then(|entry| entry.lane.as_ref());
             let up = lane.is_some_and(|lane| lane.stage != Stage::Stopping);

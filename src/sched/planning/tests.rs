@@ -263,6 +263,44 @@ fn a_gpu_is_not_woken_for_ten_tokens() {
 }
 
 #[test]
+fn a_crowd_is_planned_as_a_crowd_from_its_first_request_on() {
+    let mut rig = both();
+    up(&mut rig, &[CPU]);
+    assert_eq!(rig.plan(100, 10), Plan::on(CPU), "alone it is not worth the wake");
+    let crowd: Vec<Arrival> = (0..8).map(|_| rig.request(100, 10)).collect();
+    for arrival in &crowd {
+        rig.sched.known.came(arrival, rig.now);
+    }
+    crowd.iter().for_each(|arrival| rig.sched.known.went(arrival, rig.now));
+    rig.wait(1_000.0);
+    assert_eq!(rig.plan(100, 10).prefill, GPU, "it is thought to be the first of eight");
+}
+
+#[test]
+fn lanes_that_do_not_fit_together_are_not_swapped_for_one_request() {
+    let mut rig = both();
+    up(&mut rig, &[CPU]);
+    rig.tell(Event::Load(GPU));
+    let blocked = rig.lane(GPU);
+    rig.tell(Event::LoadBlocked { lane: blocked, error: Error::new(Code::InsufficientMemory, "full") });
+    assert_eq!(rig.sched.lane_state(CPU), LaneState::Unloaded, "it was idle");
+    rig.ready(GPU);
+    // Moving it would bring both lanes up once more.
+    assert_eq!(rig.plan(300, 40), Plan::on(GPU));
+    // There is more memory now.
+    up(&mut rig, &[CPU]);
+    assert_eq!(rig.plan(300, 40), SPLIT);
+}
+
+#[test]
+fn a_gpu_is_not_held_for_nothing_though_the_meter_cannot_tell() {
+    let rig = Rig::new(&[(CPU, SLOW), (GPU, Truth { hold: 0.0, ..FAST })]);
+    assert_eq!(rig.sched.known.hold(CPU), 0.0);
+    let hold = rig.sched.known.hold(GPU);
+    assert!(hold > 0.0 && hold < 0.05 * FAST.answer.1, "{hold}");
+}
+
+#[test]
 fn a_gpu_lane_is_let_go_when_it_is_not_worth_its_watts() {
     let mut rig = both();
     let truth = |site: Site| if site == GPU { FAST } else { SLOW };
