@@ -186,12 +186,17 @@ impl Sched {
         let found = places.iter().map(Place::held).fold(known, u32::max);
         let new = ask.arrival.prompt.saturating_sub(found).clamp(1, (cells / 4).max(1));
         let next = cells.saturating_add(new).saturating_add(grows);
+        // Who finds its cells there may have its answer computed elsewhere all the same.
         let answer = |place: &Place| {
-            let own = all.iter().find(|o| o.plan == Plan::on(place.site));
-            own.map_or(f64::INFINITY, |o| o.decode.joules)
+            let from = |o: &&Outlook| o.plan.prefill == place.site && !self.lanes.are_apart(place.site, o.plan.decode);
+            let joules = |o: &Outlook| {
+                let to = places.get(at(o.plan.decode)).filter(|_| o.plan.is_split());
+                o.handover.joules + o.decode.joules + to.map_or(0.0, Place::comes)
+            };
+            all.iter().filter(from).map(joules).fold(f64::INFINITY, f64::min)
         };
         let holder =
-            |place: &Place| Holder { stays: place.stays, found: place.cells(new) + answer(place) + place.comes() };
+            |place: &Place| Holder { stays: place.stays, found: place.cells(new) + answer(place) + place.kept };
         let holders: Vec<Holder> = places.iter().map(holder).collect();
         let way = |o: &Outlook| {
             let holds = (at(o.plan.prefill), at(o.plan.decode));

@@ -242,14 +242,15 @@ impl Place<'_> {
         (cost, alone)
     }
 
-    /// The same while other lanes compute for so long: it takes longer, and so does what they do.
-    fn beside(&self, cost: Cost, company: f64, contention: f64) -> Cost {
+    /// The same while other lanes compute for so long: it takes longer, and so does what they do, for which `among` many
+    /// are to blame that are computed here together.
+    fn beside(&self, cost: Cost, company: f64, contention: f64, among: f64) -> Cost {
         let together = company.min(cost.seconds);
         if together <= 0.0 || contention <= 0.0 {
             return cost;
         }
         let more = contention * together;
-        let joules = cost.joules * (1.0 + more / cost.seconds) + more * self.company_watts;
+        let joules = cost.joules * (1.0 + more / cost.seconds) + more * self.company_watts / among;
         Cost { seconds: cost.seconds + more, joules }
     }
 
@@ -493,12 +494,12 @@ pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, between: &Between) ->
     let Between { handover, contention, apart } = *between;
     let plan = Plan { prefill: from.site, decode: to.site };
     let context = f64::from(ask.arrival.prompt);
-    let prefill = from.beside(from.prompt(), from.company, contention);
+    let prefill = from.beside(from.prompt(), from.company, contention, 1.0);
     let later = (to.company - prefill.seconds).max(0.0);
     let (decode, token) = to.answer(ask.mean, context);
-    let decode = to.beside(decode, later, contention);
+    let decode = to.beside(decode, later, contention, to.together());
     let (most, _) = to.answer(ask.most.max(ask.mean), context);
-    let most = to.beside(most, later, contention);
+    let most = to.beside(most, later, contention, to.together());
     let (in_prompt, in_answer) = (from.doubt(context), to.doubt(context));
     let doubt = (in_prompt.0 * prefill.joules).hypot(in_answer.1 * decode.joules);
     let mut outlook = Outlook {
@@ -541,4 +542,43 @@ pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, between: &Between) ->
         }
     }
     outlook
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lane::{RequestId, Tenant};
+    use crate::sched::{Limits, VariantId};
+
+    fn with(test: impl Fn(Place)) {
+        let (sched, arrival) = (Sched::new(Limits::default()), Arrival::new(RequestId(1), Tenant(1), VariantId(0)));
+        let ask =
+            Ask { arrival: &arrival, mean: 10.0, most: 20.0, policy: Policy::MinEnergy, bound: None, first: None };
+        test(sched.place(&ask, Site::cpu(VariantId(0)), false));
+    }
+
+    #[test]
+    fn a_slot_that_others_would_fill_costs_a_part_of_a_full_step() {
+        let joules = |beside: f64, excess: f64| {
+            let found = std::cell::Cell::new(0.0);
+            with(|place| {
+                let place = Place { beside, excess, for_seconds: LONGEST, ..place };
+                found.set(place.answer(10.0, 100.0).0.joules);
+            });
+            found.get()
+        };
+        let (full, margin) = (joules(SLOTS, 0.0), joules(1.0, 0.0));
+        assert!(margin < 0.9 * full, "{margin} {full}");
+        assert_eq!(joules(1.0, 5.0), full, "the others are there");
+        assert_eq!(joules(0.0, 5.0), full, "and so they are on a lane that is empty");
+    }
+
+    #[test]
+    fn who_computes_together_bears_together_what_that_costs_other_lanes() {
+        with(|place| {
+            let place = Place { company_watts: 10.0, ..place };
+            let joules = |among| place.beside(Cost { seconds: 10.0, joules: 20.0 }, 10.0, 0.2, among).joules;
+            assert!((joules(1.0) - 44.0).abs() < 1e-9 && (joules(4.0) - 29.0).abs() < 1e-9);
+        });
+    }
 }

@@ -18,11 +18,13 @@ const REMEMBERED: usize = 1_024;
 const SHARE: f64 = 0.6;
 /// And of those that it finds anything of.
 const PART: f64 = 0.9;
-/// How far what was seen moves that; and what was not seen while the last request still ran.
+/// How far what was seen moves that; and an unlikely prompt while the last request still ran.
 const STEP: f64 = 0.5;
-const STEP_BESIDE: f64 = 0.15;
-/// A prompt shorter than this part of what is usually found does not go on from the last one.
+const STEP_BESIDE: f64 = 0.3;
+/// A prompt shorter than this part of what is usually found does not go on from the last one; and one that is so many
+/// times as long as all of that is hardly a next turn.
 const LONG_ENOUGH: f64 = 0.9;
+const TOO_LONG: f64 = 1.5;
 
 /// The last request of a client.
 #[derive(Debug, Clone, Copy)]
@@ -123,20 +125,25 @@ impl Reuse {
         let new = Last { id, plan, prompt, cells: 0, used: now, share, part: PART, sure: share, grows: 0.0 };
         let last = self.by.entry(key).or_insert(new);
         let may_go_on = last.may_go_on(prompt);
-        if may_go_on {
+        let likely = may_go_on && f64::from(prompt) <= TOO_LONG * f64::from(last.cells);
+        if likely {
             last.grows += STEP * (f64::from(prompt.saturating_sub(last.prompt)) - last.grows);
         }
-        if last.cells > 0 && up(last.plan.decode) {
-            let held = arrival.cached.iter().find(|(site, _)| *site == last.plan.decode);
-            let found = held.map_or(0, |(_, cells)| *cells);
+        let held = arrival.cached.iter().find(|(site, _)| *site == last.plan.decode);
+        let found = held.map_or(0, |(_, cells)| *cells);
+        if last.cells > 0 && found == 0 && there(last.id) {
+            // It could not find anything yet, though it may well go on from there.
+            if !likely {
+                last.share -= STEP_BESIDE * last.share;
+            }
+        } else if last.cells > 0 && up(last.plan.decode) {
             let seen = (f64::from(found) / f64::from(last.cells)).min(1.0);
             if seen > 0.0 {
                 last.part += STEP * (seen - last.part);
             }
-            let step = if seen <= 0.0 && there(last.id) { STEP_BESIDE } else { STEP };
-            last.share += step * (seen - last.share);
+            last.share += STEP * (seen - last.share);
             if may_go_on {
-                last.sure += step * (seen - last.sure);
+                last.sure += STEP * (seen - last.sure);
             }
             // What is usual here is thought of those who are new.
             self.off += 0.1 * (seen - SHARE - self.off);
@@ -192,7 +199,12 @@ mod tests {
             came(&mut after, &ask(id, 300, 0), 20, false);
         }
         let again = |reuse: &Reuse| reuse.goes_on(&ask(9, 300, 0)).again;
-        assert!(again(&beside) > 0.35 && again(&after) < 0.15, "{} {}", again(&beside), again(&after));
+        assert!(again(&beside) > 0.6 && again(&after) < 0.15, "{} {}", again(&beside), again(&after));
+        // Prompts of any length are no conversation.
+        for (id, prompt) in [100, 900, 30, 400, 50, 1_200].into_iter().enumerate() {
+            came(&mut beside, &ask(id as u64, prompt, 0), 20, true);
+        }
+        assert!(again(&beside) < 0.15, "{}", again(&beside));
     }
 
     #[test]
