@@ -438,7 +438,9 @@ impl Sched {
                 && comes
                 && Some(*site) != except
         };
+        // The lane that it comes from may be the one that goes.
         let tight = self.lanes.get(plan.decode).is_some_and(|entry| entry.tight && entry.lane.is_none());
+        let tight = tight && !self.room_comes();
         if self.known.is_usable(plan.decode) && fits(&plan.decode) && !tight {
             return Some(plan.decode);
         }

@@ -293,6 +293,24 @@ fn lanes_that_do_not_fit_together_are_not_swapped_for_one_request() {
 }
 
 #[test]
+fn a_state_goes_where_it_was_to_though_its_first_lane_has_to_go_for_that() {
+    let mut rig = both();
+    // Little to answer: what pays is that the CPU's lane keeps the prompt for the next turn.
+    let arrival = rig.request(1_000, 8);
+    let id = arrival.id;
+    assert_eq!(rig.choice(&arrival).plan, SPLIT);
+    rig.tell(Event::Arrived(arrival));
+    rig.ready(GPU);
+    let lane = rig.lane(CPU);
+    rig.tell(Event::LoadBlocked { lane, error: Error::new(Code::InsufficientMemory, "full") });
+    rig.wait(1.0);
+    rig.tell(Event::Exported { id, bytes: 1 << 20, time: Duration::from_millis(20) });
+    assert_eq!(rig.sched.lane_state(GPU), LaneState::Unloaded);
+    rig.ready(CPU);
+    assert_eq!(rig.started(), [(id, rig.lane(CPU), false)]);
+}
+
+#[test]
 fn a_gpu_is_not_held_for_nothing_though_the_meter_cannot_tell() {
     let rig = Rig::new(&[(CPU, SLOW), (GPU, Truth { hold: 0.0, ..FAST })]);
     assert_eq!(rig.sched.known.hold(CPU), 0.0);
