@@ -304,7 +304,7 @@ fn a_state_goes_where_it_was_to_though_its_first_lane_has_to_go_for_that() {
     let lane = rig.lane(CPU);
     rig.tell(Event::LoadBlocked { lane, error: Error::new(Code::InsufficientMemory, "full") });
     rig.wait(1.0);
-    rig.tell(Event::Exported { id, bytes: 1 << 20, time: Duration::from_millis(20) });
+    rig.tell(Event::Exported { id, time: Duration::from_millis(20) });
     assert_eq!(rig.sched.lane_state(GPU), LaneState::Unloaded);
     rig.ready(CPU);
     assert_eq!(rig.started(), [(id, rig.lane(CPU), false)]);
