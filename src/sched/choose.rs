@@ -237,7 +237,8 @@ impl Sched {
             gone.map(|(place, cells)| place.cells(*cells)).fold(0.0, f64::max)
         };
         // A lane that costs nothing to keep could have been there all the time, with the last prompt in it.
-        let held = self.known.reuse.remains(ask.arrival).map(|(_, cells)| cells).max().unwrap_or(0);
+        let found = ask.arrival.cached.iter().map(|(_, cells)| *cells);
+        let held = self.known.reuse.remains(ask.arrival).map(|(_, cells)| cells).chain(found).max().unwrap_or(0);
         let steady = |o: &Outlook| {
             let site = Some(o.plan.prefill).filter(|site| !o.plan.is_split() && self.known.hold(*site) <= 0.0)?;
             Some((site, self.place(ask, site, false).behind(held) + o.decode.joules))

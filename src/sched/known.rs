@@ -334,6 +334,9 @@ impl Known {
                 self.explored -= covered;
                 *instead -= covered;
             }
+            if measured.decode.tokens > 0 {
+                self.reuse.answered(past.client, past.endpoint, id, measured.decode.tokens);
+            }
             if measured.ended && measured.decode.tokens > 0 {
                 self.lengths.learn(past.client, past.endpoint, measured.decode.tokens, past.bound);
             }

@@ -150,6 +150,13 @@ impl Reuse {
         }
         *last = Last { id, plan, prompt, cells, used: now, ..*last };
     }
+
+    /// The answer of this request of theirs came to so many tokens, which was only foretold before.
+    pub(super) fn answered(&mut self, client: ClientId, endpoint: Endpoint, id: RequestId, tokens: u32) {
+        if let Some(last) = self.by.get_mut(&(client, endpoint)).filter(|last| last.id == id) {
+            last.cells = last.prompt.saturating_add(tokens);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -189,6 +196,26 @@ mod tests {
         // It cannot contain what was said before.
         assert_eq!(reuse.remains(&ask(9, 120, 0)).next(), None);
         assert_eq!(reuse.goes_on(&ask(9, 120, 0)).known, 0);
+    }
+
+    #[test]
+    fn an_answer_that_was_shorter_than_foretold_is_found_whole() {
+        let (mut told, mut untold) = (Reuse::default(), Reuse::default());
+        let mut prompt = 50;
+        for id in 0..5 {
+            // 200 tokens are foretold, and 40 come.
+            let arrival = ask(id, prompt, if id > 0 { prompt - 30 } else { 0 });
+            for reuse in [&mut told, &mut untold] {
+                came(reuse, &arrival, 200, false);
+            }
+            told.answered(arrival.client, arrival.endpoint, RequestId(id), 40);
+            // That of another request is not taken for it.
+            told.answered(arrival.client, arrival.endpoint, RequestId(99), 4_000);
+            prompt += 70;
+        }
+        let cells = |reuse: &Reuse| reuse.remains(&ask(9, prompt, 0)).next().map_or(0, |(_, cells)| cells);
+        assert!(cells(&told) > (prompt - 30) * 9 / 10, "{} of {}", cells(&told), prompt - 30);
+        assert!(cells(&untold) < cells(&told), "{} {}", cells(&untold), cells(&told));
     }
 
     #[test]
