@@ -137,11 +137,20 @@ impl Daemon {
         self.into_dir()
     }
 
-    /// The processes it started that still live, but the one that looks for GPUs.
+    /// The processes it started that still live, but the one that looks for GPUs. Which a process is, it does not tell before
+    /// it has executed its program, nor between its end and its burial: moments, unless somebody forgets it.
     pub fn workers(&self) -> Vec<i32> {
-        let looks =
-            |pid: &i32| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|c| c.starts_with(b"wattlm-devices"));
-        children(self.pid()).into_iter().filter(|pid| !looks(pid)).collect()
+        let line = |pid: i32| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let own = line(self.pid() as i32);
+        let mut all = Vec::new();
+        for _ in 0..20 {
+            all = children(self.pid()).into_iter().map(|pid| (pid, line(pid))).collect();
+            if all.iter().all(|(_, line)| !line.is_empty() && *line != own) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        all.into_iter().filter(|(_, line)| !line.starts_with(b"wattlm-devices")).map(|(pid, _)| pid).collect()
     }
 
     /// Signals them all.
