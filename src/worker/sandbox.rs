@@ -410,6 +410,49 @@ mod tests {
     use std::process::Command;
 
     const VAR: &str = "WATTLM_TEST_CONFINE";
+    const VAR_GPU: &str = "WATTLM_TEST_CONFINE_GPU";
+
+    /// What CUDA does when it starts, in a copy of the test program.
+    #[test]
+    fn a_gpus_driver_may_name_threads_and_nothing_else_and_open_a_socket_until_contact_is_forbidden() {
+        let name = "worker::sandbox::tests::\
+                    a_gpus_driver_may_name_threads_and_nothing_else_and_open_a_socket_until_contact_is_forbidden";
+        let Some(dir) = std::env::var_os(VAR_GPU) else {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("file"), "kept").unwrap();
+            let copy = Command::new(std::env::current_exe().unwrap())
+                .args(["--exact", name, "--nocapture"])
+                .env(VAR_GPU, dir.path())
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&copy.stdout).into_owned() + &String::from_utf8_lossy(&copy.stderr);
+            assert!(copy.status.success() && text.contains("1 passed"), "{text}");
+            return;
+        };
+        let id = crate::lane::GpuId { name: "gpu0".into(), module: "cuda".into(), ggml: "CUDA0".into() };
+        let cuda = Device::Gpu(id);
+        assert!(opens_sockets(&cuda) && !opens_sockets(&Device::Cpu));
+        let reached = forbid_writes(&cuda);
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            tell.send(nix::unistd::gettid()).unwrap();
+            ended.recv().ok();
+        });
+        let comm = format!("/proc/self/task/{}/comm", told.recv().unwrap());
+        fs::write(&comm, "cuda-EvtHandlr").unwrap();
+        assert_eq!(fs::read_to_string(&comm).unwrap().trim(), "cuda-EvtHandlr");
+        let own = || std::os::unix::net::UnixDatagram::unbound().map(drop);
+        own().unwrap();
+        if !reached.starts_with("no landlock") {
+            assert!(fs::write(std::path::Path::new(&dir).join("file"), "x").is_err(), "{reached}");
+        }
+        if forbid_contact() == "seccomp" {
+            assert!(own().is_err());
+        }
+        drop(end);
+        thread.join().unwrap();
+    }
 
     /// Confinement cannot be undone, so it happens in a copy of the test program, which runs this one test.
     #[test]

@@ -156,12 +156,18 @@ impl Rig {
         gpu
     }
 
-    /// A lane on each device, compared.
-    fn both(&mut self) -> (Puppet, Puppet) {
+    /// A lane on each device, and both have been asked the probe.
+    fn asked(&mut self) -> (Puppet, Puppet) {
         let gpu = self.proves();
         let cpu = self.lane();
         cpu.ready();
         assert_eq!(self.hear(&cpu), ToLane::Probe);
+        (gpu, cpu)
+    }
+
+    /// A lane on each device, compared.
+    fn both(&mut self) -> (Puppet, Puppet) {
+        let (gpu, cpu) = self.asked();
         answer(&gpu, right());
         answer(&cpu, right());
         self.wait_for(|rig| (rig.phase(&gpu) == Some(Phase::Ready)).then_some(()));
@@ -249,10 +255,7 @@ fn a_gpu_that_agrees_with_the_cpu_is_used_and_one_that_does_not_is_not() {
     rig.end(&updates).unwrap();
 
     let mut rig = Rig::new();
-    let gpu = rig.proves();
-    let cpu = rig.lane();
-    cpu.ready();
-    rig.hear(&cpu);
+    let (gpu, cpu) = rig.asked();
     answer(&cpu, right());
     answer(&gpu, wrong());
     rig.wait_for(|rig| rig.phase(&gpu).is_none().then_some(()));
@@ -347,10 +350,7 @@ fn a_gpu_does_not_wait_for_a_lane_on_the_cpu_that_goes_before_it_has_come() {
 #[test]
 fn a_gpu_waits_for_one_successor_of_a_lane_on_the_cpu_that_died() {
     let mut rig = Rig::new();
-    let gpu = rig.proves();
-    let cpu = rig.lane();
-    cpu.ready();
-    assert_eq!(rig.hear(&cpu), ToLane::Probe);
+    let (gpu, cpu) = rig.asked();
     // Kernels that the processor does not run, say.
     cpu.go(Gone::Signal(4));
     let next = rig.lane();
@@ -387,10 +387,7 @@ fn a_lane_on_the_cpu_is_asked_for_a_gpu_that_waits_though_there_is_none_just_now
 #[test]
 fn a_verdict_is_of_the_file_that_was_loaded_and_not_of_the_one_that_lies_there_now() {
     let mut rig = Rig::new();
-    let gpu = rig.proves();
-    let cpu = rig.lane();
-    cpu.ready();
-    rig.hear(&cpu);
+    let (gpu, cpu) = rig.asked();
     rig.replace();
     answer(&cpu, right());
     answer(&gpu, right());
@@ -410,10 +407,7 @@ fn a_verdict_is_of_the_file_that_was_loaded_and_not_of_the_one_that_lies_there_n
 #[test]
 fn what_fails_with_a_file_that_was_replaced_may_try_with_the_new_one() {
     let mut rig = Rig::new();
-    let gpu = rig.proves();
-    let cpu = rig.lane();
-    cpu.ready();
-    rig.hear(&cpu);
+    let (gpu, cpu) = rig.asked();
     rig.replace();
     answer(&cpu, right());
     answer(&gpu, wrong());
@@ -426,10 +420,7 @@ fn the_clock_of_a_gpu_that_proves_itself_does_not_go_back_when_it_is_trusted() {
     let clock = CpuClock::Process(i32::try_from(std::process::id()).unwrap());
     let used = || crate::service::sampler::cpu_of(clock).unwrap();
     let mut rig = Rig::with(Some(clock));
-    let gpu = rig.proves();
-    let cpu = rig.lane();
-    cpu.ready();
-    rig.hear(&cpu);
+    let (gpu, cpu) = rig.asked();
     let slot = |rig: &Rig| rig.core.lanes.by_id[&gpu.id].gpu_clock(rig.core.clock.now(), Some(&used()));
     let begun = used();
     while used() < begun + Duration::from_millis(30) {
