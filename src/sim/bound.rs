@@ -8,7 +8,8 @@
 //! How many can share a step: requests can only meet where one arrives before the other can have ended. With everything
 //! done one after another, each request on its slowest lane with two loads, a *busy time* begins with an arrival and ends
 //! when everything that arrived meanwhile is done. Work never rests while somebody waits, so requests of two busy times
-//! never meet.
+//! never meet. Who comes some time after another one has ended comes within that time of the end of all work before, and
+//! belongs to the same busy time.
 
 use super::device::{Device, LaneSpec};
 use super::oracle::ways;
@@ -102,11 +103,11 @@ fn busy_times(device: &Device, trace: &Trace) -> Vec<u32> {
     };
     let (mut sizes, mut begin, mut end) = (vec![0; trace.asks.len()], 0, f64::NEG_INFINITY);
     for (index, ask) in trace.asks.iter().enumerate() {
-        if ask.at > end {
+        let pause = ask.after.map(|(_, pause)| pause);
+        if ask.at > end && pause.is_none() {
             begin = index;
-            end = ask.at;
         }
-        end += longest(ask);
+        end = ask.at.max(end + pause.unwrap_or(0.0)) + longest(ask);
         let size = u32::try_from(index + 1 - begin).unwrap_or(u32::MAX);
         sizes[begin..=index].fill(size);
     }

@@ -180,8 +180,8 @@ impl Driver {
             prompt: request.prompt,
             cached: world.device.lanes_of(request.variant).filter_map(held).collect(),
             max_answer: request.max_answer,
-            deadline: request.deadline.map(time),
-            first_token: request.ttft.map(time),
+            deadline: request.deadline.map(|after| time(world.now + after)),
+            first_token: request.ttft.map(|after| time(world.now + after)),
             backend: request.backend,
             client: ClientId(request.uid),
             ..Arrival::new(id(ask), Tenant(request.uid), VariantId(request.variant as u32))

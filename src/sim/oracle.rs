@@ -38,9 +38,11 @@ impl Score {
     pub fn of(outcome: &Outcome, trace: &Trace) -> Score {
         let (mut missed, mut late) = (0, 0);
         for (request, ask) in outcome.requests.iter().zip(&trace.asks) {
-            let ended = ask.deadline.is_none_or(|deadline| request.end.is_some_and(|end| end <= deadline + 1e-6));
+            let took = |at: Option<f64>| Some(at? - request.came?);
+            let within = |limit: f64, at: Option<f64>| took(at).is_some_and(|took| took <= limit + 1e-6);
+            let ended = ask.deadline.is_none_or(|limit| within(limit, request.end));
             missed += u32::from(request.fate != Fate::Answered || !ended);
-            late += u32::from(ask.ttft.is_some_and(|ttft| request.first.is_none_or(|first| first > ttft + 1e-6)));
+            late += u32::from(ask.ttft.is_some_and(|limit| !within(limit, request.first)));
         }
         Score { missed, late, joules: outcome.joules.active() }
     }

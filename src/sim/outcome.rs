@@ -79,6 +79,8 @@ pub struct Taken {
 pub struct Request {
     /// How it fared.
     pub fate: Fate,
+    /// When it arrived.
+    pub came: Option<f64>,
     /// When its first token came.
     pub first: Option<f64>,
     /// When it ended.

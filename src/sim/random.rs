@@ -92,7 +92,7 @@ pub fn trace(shape: Shape, rng: &mut Rng) -> Vec<Line> {
             Kind::Chat => {
                 now += rng.gap(300.0 * gap);
                 let session = format!("talk-{}", lines.len());
-                let mut shared = 0;
+                let (mut shared, mut after) = (0, None);
                 for _ in 0..3 + rng.even(0.0, 6.0) as usize {
                     let prompt = shared + 4 + tokens(f64::from(rng.length(40.0, 0.8)), long);
                     let answer = rng.length(120.0 * answers, 0.6).min(512);
@@ -100,6 +100,7 @@ pub fn trace(shape: Shape, rng: &mut Rng) -> Vec<Line> {
                         break;
                     }
                     let line = Line {
+                        after,
                         uid: 1001,
                         session: Some(session.clone()),
                         shared,
@@ -108,7 +109,10 @@ pub fn trace(shape: Shape, rng: &mut Rng) -> Vec<Line> {
                     };
                     lines.push(line);
                     shared = prompt + answer;
-                    now += f64::from(answer) * 0.08 + rng.gap(25.0 * gap) + 4.0;
+                    // The answer is read as fast as it comes, and then there is something to think about.
+                    let pause = rng.gap(25.0 * gap) + 4.0;
+                    now += f64::from(answer) * 0.08 + pause;
+                    after = Some((pause * 1000.0).round() / 1000.0);
                 }
             }
             Kind::Log => {
@@ -149,6 +153,7 @@ fn ask(at: f64, prompt: u32, answer: u32) -> Line {
     Line {
         // Milliseconds are enough, and are the same when written and read.
         at: (at * 1000.0).round() / 1000.0,
+        after: None,
         uid: 0,
         class: Class::Standard,
         endpoint: "chat".to_owned(),

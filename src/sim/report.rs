@@ -85,9 +85,11 @@ impl Summary {
             }
         }
         let (mut waited, mut until) = (0.0, 0.0f64);
-        for (request, ask) in all() {
-            let end = request.end.unwrap_or(outcome.end);
-            waited += (end - ask.at.max(until)).max(0.0);
+        let mut times: Vec<(f64, f64)> =
+            all().filter_map(|(r, _)| Some((r.came?, r.end.unwrap_or(outcome.end)))).collect();
+        times.sort_by(|a, b| a.0.total_cmp(&b.0));
+        for (came, end) in times {
+            waited += (end - came.max(until)).max(0.0);
             until = until.max(end);
         }
         let answered = || all().filter(|(request, _)| request.fate == Fate::Answered);
@@ -105,8 +107,8 @@ impl Summary {
             tokens,
             tokens_per_second: tokens as f64 / waited.max(1e-9),
             joules_per_token: active / (tokens as f64).max(1.0),
-            ttft: Percentiles::of(all().filter_map(|(r, a)| Some(r.first? - a.at)).collect()),
-            latency: Percentiles::of(answered().filter_map(|(r, a)| Some(r.end? - a.at)).collect()),
+            ttft: Percentiles::of(all().filter_map(|(r, _)| Some(r.first? - r.came?)).collect()),
+            latency: Percentiles::of(answered().filter_map(|(r, _)| Some(r.end? - r.came?)).collect()),
             plans,
             wakes: outcome.wakes,
             stuck: outcome.stuck,

@@ -80,7 +80,7 @@ impl<'a> Script<'a> {
 
     fn queue(&mut self, ask: usize, lane: usize, world: &World<'_>) {
         let moved = |ask: usize| world.requests[ask].moved.is_none();
-        let rank = |ask: usize| (moved(ask), world.ask(ask).class, ask);
+        let rank = |ask: usize| (moved(ask), world.ask(ask).class, world.requests[ask].came, ask);
         let line = &mut self.waiting[lane];
         let at = line.partition_point(|other| rank(*other) < rank(ask));
         line.insert(at, ask);
@@ -146,15 +146,15 @@ impl<'a> Script<'a> {
             let done = behind || self.on[ask].is_some_and(|on| on == way.decode || on == lane);
             world.requests[ask].fate == Fate::Open && self.uses(ask, lane) && !done
         };
-        let begun = world.trace.asks.partition_point(|ask| ask.at <= world.now);
-        (0..begun).any(coming)
+        (0..world.requests.len()).filter(|ask| world.has_come(*ask)).any(coming)
     }
 
     /// Seconds for which a lane stays: to its next use, or not at all.
     fn foresee(&self, lane: usize, worth: f64, world: &World<'_>) -> f64 {
-        let begun = world.trace.asks.partition_point(|ask| ask.at <= world.now);
-        match (begun..world.trace.asks.len()).find(|ask| self.uses(*ask, lane)) {
-            Some(ask) if self.plans.hold[ask] || world.ask(ask).at - world.now <= worth => f64::INFINITY,
+        let comes = |ask: usize| (world.comes(ask), ask);
+        let next = (0..world.requests.len()).filter(|ask| !world.has_come(*ask) && self.uses(*ask, lane)).map(comes);
+        match next.min_by(|a, b| a.0.total_cmp(&b.0)) {
+            Some((at, ask)) if self.plans.hold[ask] || at - world.now <= worth => f64::INFINITY,
             _ => 0.0,
         }
     }
@@ -215,7 +215,7 @@ impl Decider for Script<'_> {
         match what {
             Happened::Arrived(ask) => {
                 let way = self.plans.ways[ask];
-                if let Some(deadline) = world.ask(ask).deadline {
+                if let Some(deadline) = world.ask(ask).deadline.map(|after| world.now + after) {
                     let at = self.deadlines.partition_point(|other| other.0 <= deadline);
                     self.deadlines.insert(at, (deadline, ask));
                 }

@@ -117,6 +117,28 @@ fn a_session_computes_only_what_its_lane_does_not_hold() {
 }
 
 #[test]
+fn a_turn_of_a_conversation_comes_after_the_answer_before_it() {
+    let device = device();
+    let turn = |at, after, shared| Line { after, shared, session: Some("s".into()), ..line(at, 100, 11) };
+    let lines = vec![turn(0.0, None, 0), line(1.0, 50, 1), turn(2.5, Some(2.0), 90), turn(60.0, Some(2.0), 90)];
+    let trace = trace(lines, &device);
+    let outcome = played(&device, &trace, &[CPU; 4], Keep::Always);
+    let came: Vec<f64> = outcome.requests.iter().map(|request| request.came.unwrap()).collect();
+    // The first has ended long after 0.5, and the one before the last long before 58.
+    let ended = outcome.requests[0].end.unwrap();
+    assert!(ended > 3.0 && near(came[2], ended + 2.0), "{came:?} {ended}");
+    assert_eq!((came[1], came[3]), (1.0, 60.0));
+    // So that it finds what that one left, and computes ten tokens.
+    assert_eq!(outcome.requests[2].taken[0].prefill.tokens, 10);
+    // What is asked for counts from when it came.
+    let hurry = Line { ttft: Some(1.0), deadline: Some(1.5), ..turn(0.5, Some(2.0), 90) };
+    let trace = Trace::new(&[(0, turn(0.0, None, 0)), (1, hurry)], &device).unwrap();
+    let outcome = played(&device, &trace, &[CPU; 2], Keep::Always);
+    let score = super::oracle::Score::of(&outcome, &trace);
+    assert_eq!((score.missed, score.late), (0, 0), "{outcome:?}");
+}
+
+#[test]
 fn who_misses_its_deadline_is_ended_within_a_step() {
     let device = device();
     let late = Line { deadline: Some(2.55), ttft: Some(1.0), ..line(0.0, 100, 100) };

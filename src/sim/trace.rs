@@ -1,6 +1,7 @@
 //! Traces: who asks for what, when. JSONL, one request a line, read and checked.
 //!
-//! What always holds: requests are in the order of their arrival; prompts and answers have at least one token.
+//! What always holds: requests are in the order in which they may arrive; prompts and answers have at least one token; who
+//! comes after another one comes later in the trace.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +15,10 @@ use crate::sched::{Backend, Class, Endpoint};
 pub struct Line {
     /// Seconds since the beginning at which it arrives.
     pub at: f64,
+    /// It does not arrive before so many seconds after the last request of its session has ended: a turn of a
+    /// conversation contains the answer before it, and somebody reads that first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<f64>,
     /// Who asks.
     #[serde(default)]
     pub uid: u32,
@@ -68,6 +73,8 @@ fn is_zero(tokens: &u32) -> bool {
 pub struct Ask {
     /// Seconds at which it arrives.
     pub at: f64,
+    /// It arrives so many seconds after this other request has ended, if that is later.
+    pub after: Option<(usize, f64)>,
     /// Who asks.
     pub uid: u32,
     /// How urgent.
@@ -82,9 +89,9 @@ pub struct Ask {
     pub answer: u32,
     /// Tokens that it may have.
     pub max_answer: u32,
-    /// Seconds of the trace by which it must have ended.
+    /// Seconds after its arrival by which it must have ended.
     pub deadline: Option<f64>,
-    /// Seconds of the trace by which its first token should be there.
+    /// Seconds after its arrival by which its first token should be there.
     pub ttft: Option<f64>,
     /// Where it must run.
     pub backend: Option<Backend>,
@@ -139,6 +146,7 @@ impl Trace {
                 _ => Ok(()),
             };
             seconds("at", Some(line.at), 0.0)?;
+            seconds("after", line.after, 0.0)?;
             seconds("deadline", line.deadline, 0.001)?;
             seconds("ttft", line.ttft, 0.001)?;
             if asks.last().is_some_and(|last| last.at > line.at) {
@@ -180,8 +188,17 @@ impl Trace {
                 });
                 (index, line.shared)
             });
+            let before = |session: usize| asks.iter().rposition(|ask| ask.session.is_some_and(|(s, _)| s == session));
+            let after = match (line.after, session.and_then(|(session, _)| before(session))) {
+                (Some(_), None) => {
+                    let what = "after without an earlier request of its session; leave it out of the first";
+                    return Err(wrong(what.to_owned()));
+                }
+                (after, before) => before.zip(after),
+            };
             asks.push(Ask {
                 at: line.at,
+                after,
                 uid: line.uid,
                 class: line.class,
                 endpoint,
@@ -189,8 +206,8 @@ impl Trace {
                 prompt: line.prompt,
                 answer: line.answer.min(line.max_tokens.unwrap_or(u32::MAX)),
                 max_answer: line.max_tokens.unwrap_or(CONTEXT),
-                deadline: line.deadline.map(|after| line.at + after),
-                ttft: line.ttft.map(|after| line.at + after),
+                deadline: line.deadline,
+                ttft: line.ttft,
                 backend: line.backend,
                 session,
             });
@@ -222,7 +239,7 @@ mod tests {
         let (first, second) = (&trace.asks[0], &trace.asks[1]);
         assert_eq!((first.class, first.answer, first.max_answer, first.session), (Class::Standard, 9, 4096, None));
         assert_eq!((second.uid, second.class, second.endpoint), (7, Class::Background, Endpoint::Completion));
-        assert_eq!((second.answer, second.max_answer, second.deadline, second.ttft), (4, 4, Some(3.5), Some(2.0)));
+        assert_eq!((second.answer, second.max_answer, second.deadline, second.ttft), (4, 4, Some(2.0), Some(0.5)));
         assert_eq!((second.backend, second.session, trace.sessions), (Some(Backend::Cpu), Some((0, 3)), 1));
     }
 
@@ -241,6 +258,10 @@ mod tests {
                 "the device has no variant 'x'; it has 'm'",
             ),
             ("{\"at\": 4, \"prompt\": 1, \"answer\": 1, \"shared\": 1}", "shared without session"),
+            (
+                "{\"at\": 4, \"prompt\": 1, \"answer\": 1, \"session\": \"s\", \"after\": 1}",
+                "after without an earlier request of its session",
+            ),
             ("{", "EOF while parsing an object"),
         ] {
             let error = parse(&format!("{good}{line}\n")).unwrap_err();

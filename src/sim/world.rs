@@ -8,6 +8,8 @@
 //! What always holds: time never goes back; the joules by cause sum to the integral of the device's draw; a request
 //! ends once; equal decisions give equal worlds.
 
+use std::collections::BTreeSet;
+
 use super::device::Device;
 use super::lane::{Lane, Run, Stage, State};
 use super::outcome::{Fate, Joules, Outcome, Request};
@@ -117,7 +119,10 @@ pub struct World<'a> {
     pub(super) drawn: f64,
     pub(super) temperature: f64,
     pub(super) throttled: bool,
-    arrived: usize,
+    /// Who comes next, and when: the bits of seconds, whose order is theirs.
+    coming: BTreeSet<(u64, usize)>,
+    /// Who comes once a request has ended, by that one.
+    followers: Vec<Option<usize>>,
     open: usize,
     wakes: u32,
     /// Draw and time at the last sample; when the next is due, and when they end.
@@ -144,7 +149,8 @@ impl<'a> World<'a> {
             drawn: 0.0,
             temperature: device.heat.map_or(0.0, |heat| heat.ambient + heat.degrees_per_watt * device.idle_watts),
             throttled: false,
-            arrived: 0,
+            coming: BTreeSet::new(),
+            followers: vec![None; trace.asks.len()],
             open: trace.asks.len(),
             wakes: 0,
             sampled: (0.0, 0.0),
@@ -157,6 +163,21 @@ impl<'a> World<'a> {
             device,
             trace,
         }
+    }
+
+    /// When a request arrives that has not arrived yet, as far as can be known: not before then.
+    pub fn comes(&self, ask: usize) -> f64 {
+        let Ask { at, after, .. } = self.trace.asks[ask];
+        after.map_or(at, |(before, pause)| at.max(self.requests[before].end.unwrap_or(self.now) + pause))
+    }
+
+    /// Whether it has arrived.
+    pub fn has_come(&self, ask: usize) -> bool {
+        self.requests[ask].came.is_some()
+    }
+
+    fn expect(&mut self, ask: usize) {
+        self.coming.insert((self.comes(ask).to_bits(), ask));
     }
 
     /// The request as the trace has it.
@@ -176,9 +197,15 @@ impl<'a> World<'a> {
         let samples = decider.samples();
         self.paced = decider.is_paced();
         let (mut ticks, mut stuck) = (0, false);
+        for (index, ask) in self.trace.asks.iter().enumerate() {
+            match ask.after {
+                Some((before, _)) => self.followers[before] = Some(index),
+                None => self.expect(index),
+            }
+        }
         'time: while self.open > 0 {
             let timeout = decider.timeout().map_or(f64::INFINITY, |at| at.max(self.now));
-            let arrival = self.trace.asks.get(self.arrived).map_or(f64::INFINITY, |ask| ask.at);
+            let arrival = self.coming.first().map_or(f64::INFINITY, |(at, _)| f64::from_bits(*at));
             let sample = self.sample_due.unwrap_or(f64::INFINITY);
             let lane = self.lanes.iter().map(Lane::due).fold(f64::INFINITY, f64::min);
             let next = lane.min(arrival).min(timeout).min(sample);
@@ -195,9 +222,11 @@ impl<'a> World<'a> {
                 }
             }
             if arrival <= self.now {
-                news.push(Happened::Arrived(self.arrived));
-                self.arrived += 1;
-                self.computed = self.now;
+                if let Some((_, ask)) = self.coming.pop_first() {
+                    self.requests[ask].came = Some(self.now);
+                    self.computed = self.now;
+                    news.push(Happened::Arrived(ask));
+                }
             }
             if sample <= self.now {
                 news.push(self.sample());
@@ -360,6 +389,9 @@ impl<'a> World<'a> {
             request.fate = fate;
             request.end = Some(self.now);
             self.open -= 1;
+            if let Some(next) = self.followers[ask] {
+                self.expect(next);
+            }
         }
     }
 
