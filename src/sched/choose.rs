@@ -239,9 +239,14 @@ impl Sched {
         // A lane that costs nothing to keep could have been there all the time, with the last prompt in it.
         let found = ask.arrival.cached.iter().map(|(_, cells)| *cells);
         let held = self.known.reuse.remains(ask.arrival).map(|(_, cells)| cells).chain(found).max().unwrap_or(0);
+        let keeps = |o: &Outlook| o.closed.is_none() && self.broken(ask, o).reason().is_none();
+        let hurry = all.iter().any(keeps);
         let steady = |o: &Outlook| {
             let site = Some(o.plan.prefill).filter(|site| !o.plan.is_split() && self.known.hold(*site) <= 0.0)?;
-            Some((site, self.place(ask, site, false).behind(held) + o.decode.joules))
+            let place = self.place(ask, site, false);
+            // Unless this request cannot wait for that to come up, and need not.
+            let comes = place.up || !hurry || keeps(o);
+            comes.then(|| (site, place.behind(held) + o.decode.joules))
         };
         let steady: Vec<(Site, f64)> = all.iter().filter(|o| o.measured).filter_map(steady).collect();
         let of = |site: Site| {
