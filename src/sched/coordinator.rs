@@ -529,7 +529,7 @@ impl Sched {
     }
 
     pub(super) fn unload(&mut self, site: Site) {
-        let drain = Drain { before: self.seq, asked: true };
+        let drain = Drain { before: self.seq, asked: true, together: false };
         let entry = self.lanes.entry(site);
         entry.wanted = None;
         entry.asked = false;

@@ -364,7 +364,7 @@ impl Sched {
         // Others hold the memory, and are not thought to go before they have done their work.
         let memory = entry.is_some_and(|entry| entry.tight && entry.lane.is_none()) && !self.room_comes();
         let wait = if line > 0.0 || running >= slots { (free + line / slots).min(LONGEST) } else { 0.0 };
-        let wait = if memory { wait + self.company(site).0 } else { wait };
+        let wait = if memory { wait + self.company(site, |_| true).0 } else { wait };
         // Whose answer is computed here, or will be, whatever is decided now; and who may still come along.
         let beside = self.settled_at(site);
         let elsewhere: f64 =
@@ -373,7 +373,8 @@ impl Sched {
         let together = (beside + excess + 1.0).min(slots.max(1.0));
         // Who is on the way here stays about as long.
         let for_seconds = if beside > running || line > 0.0 { LONGEST } else { sum / running.max(1.0) };
-        let (company, company_watts) = self.company(site);
+        // Lanes that cannot be there together do not disturb one another.
+        let (company, company_watts) = self.company(site, |other| !self.lanes.are_apart(site, other));
         let closed = entry.filter(|entry| entry.quarantine(self.now).is_some()).map(|_| Closed::Resting);
         let cached = arrival.cached.iter().find(|(other, _)| *other == site).map_or(0, |(_, cells)| *cells);
         let cached = cached.min(arrival.prompt.saturating_sub(1));
@@ -458,9 +459,10 @@ impl Sched {
         policy == Policy::MaxThroughput && self.policy() == Policy::MaxThroughput
     }
 
-    /// How long other lanes are thought to compute, and what they draw meanwhile.
-    fn company(&self, site: Site) -> (f64, f64) {
+    /// How long those of the other lanes are thought to compute, and what they draw meanwhile.
+    fn company(&self, site: Site, those: impl Fn(Site) -> bool) -> (f64, f64) {
         let others = self.lanes.iter().filter(|(other, lane)| *other != site && !lane.running.is_empty());
+        let others = others.filter(|(other, _)| those(*other));
         let of = |(other, lane): (Site, &Lane)| {
             let left = lane.running.iter().filter_map(|id| self.requests.get(id));
             let left = left.map(|request| request.until.since(self.now).as_secs_f64()).fold(0.0, f64::max);

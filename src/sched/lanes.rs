@@ -34,6 +34,8 @@ pub(super) struct Drain {
     pub(super) before: u64,
     /// Somebody asked for it; else a site that is short of memory needs it.
     pub(super) asked: bool,
+    /// It goes for another lane of its own variant: the more have had their turn before, the fewer times lanes change.
+    pub(super) together: bool,
 }
 
 /// One lane.

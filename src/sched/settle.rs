@@ -248,8 +248,9 @@ impl Sched {
             };
             let victim = ready.min_by_key(|(other, lane)| rank(*other, lane)).map(|(other, _)| other);
             let before = self.seq;
+            let together = victim.is_some_and(|other| other.variant == site.variant);
             if let Some(lane) = victim.and_then(|other| self.lanes.entry(other).lane.as_mut()) {
-                lane.drain = Some(Drain { before, asked: false });
+                lane.drain = Some(Drain { before, asked: false, together });
             }
         }
         false
@@ -337,9 +338,9 @@ impl Sched {
 /// memory with.
 fn has_turn(drain: Option<Drain>, pressing: Option<Class>, class: Class, place: &Waiting) -> bool {
     match (drain, pressing) {
-        (Some(Drain { before, asked: true }), _) => place.seq < before,
-        (Some(Drain { before, asked: false }), Some(urgent)) => {
-            class < urgent || (class == urgent && place.seq < before)
+        (Some(Drain { before, asked: true, .. }), _) => place.seq < before,
+        (Some(Drain { before, asked: false, together }), Some(urgent)) => {
+            class < urgent || (class == urgent && (together || place.seq < before))
         }
         _ => true,
     }
