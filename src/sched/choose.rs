@@ -14,6 +14,7 @@
 //! requests while another does.
 
 use super::cost::{outlook, Ask, Between, Closed, Outlook, Place};
+use super::hold::Saving;
 use super::lanes::Entry;
 use super::planning::Lost;
 use super::reuse::GoesOn;
@@ -53,8 +54,8 @@ pub(super) struct Chosen {
     all: Vec<Outlook>,
     /// Threads of its prompt and of its answer.
     pub(super) threads: (u32, u32),
-    /// What each site would save, and what it holds or would hold of the prompt is worth.
-    pub(super) savings: Vec<(Site, (f64, f64))>,
+    /// What each site would save.
+    pub(super) savings: Vec<(Site, Saving)>,
 }
 
 /// How a plan breaks what a request asks for: by which factor at most.
@@ -225,7 +226,7 @@ impl Sched {
     }
 
     /// What each site would save this request in joules if its lane were up, against all plans without it.
-    fn savings(&self, ask: &Ask, all: &[Outlook]) -> Vec<(Site, (f64, f64))> {
+    fn savings(&self, ask: &Ask, all: &[Outlook]) -> Vec<(Site, Saving)> {
         let mut sites: Vec<Site> = all.iter().flat_map(|o| [o.plan.prefill, o.plan.decode]).collect();
         sites.sort();
         sites.dedup();
@@ -261,7 +262,8 @@ impl Sched {
             true => self.place(ask, site, false).holds().max(lost(site)),
             false => 0.0,
         };
-        sites.into_iter().map(|site| (site, (of(site), holds(site)))).collect()
+        let saving = |site: Site| Saving { now: of(site), cells: holds(site), crowd: saved(all, site, |o| o.crowd) };
+        sites.into_iter().map(|site| (site, saving(site))).collect()
     }
 
     fn between(&self, variant: VariantId, arrival: &Arrival) -> Between {
@@ -480,6 +482,12 @@ impl Sched {
             ),
         }
     }
+}
+
+/// What plans with this site take less than those without it.
+fn saved(all: &[Outlook], site: Site, joules: impl Fn(&Outlook) -> f64) -> f64 {
+    let least = |with: bool| all.iter().filter(|o| o.touches(site) == with).map(&joules).fold(f64::INFINITY, f64::min);
+    (least(false) - least(true)).min(1e9)
 }
 
 fn best_of(all: &[Outlook], among: &[usize], policy: Policy) -> usize {

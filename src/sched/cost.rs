@@ -78,8 +78,9 @@ pub(super) struct Place<'a> {
     /// Answers that would be computed beside it, and for how long.
     beside: f64,
     for_seconds: f64,
-    /// So many may come along with it.
+    /// So many may come along with it, and so many would compute together were all of them here.
     pub(super) excess: f64,
+    crowd: f64,
     slots: f64,
     /// Other lanes compute for so long, and draw so many watts.
     company: f64,
@@ -121,6 +122,8 @@ pub(super) struct Outlook {
     /// How wrong the joules may be, as a standard deviation.
     pub(super) doubt: f64,
     pub(super) measured: bool,
+    /// Joules of the request itself, were everybody there who may come along, and all by the same plan.
+    pub(super) crowd: f64,
     /// Joules that later requests are thought to take more than by the plan that leaves them most of its cells.
     pub(super) lacks: f64,
     /// Of the prompt and of the answer.
@@ -242,7 +245,13 @@ impl Place<'_> {
         (cost, alone)
     }
 
-    /// The same while other lanes compute for so long: it takes longer, and so does what they do, for which `among` many
+    /// Joules of an answer among all who may come along.
+    fn in_crowd(&self, tokens: f64, context: f64) -> f64 {
+        let step = self.profile(|profile| profile.step(self.threads.1, self.crowd, context + tokens / 2.0));
+        step.unwrap_or_default().joules / self.crowd * tokens
+    }
+
+    /// What costs this, while other lanes compute for so long: it takes longer, and so does what they do, for which `among` many
     /// are to blame that are computed here together.
     fn beside(&self, cost: Cost, company: f64, contention: f64, among: f64) -> Cost {
         let together = company.min(cost.seconds);
@@ -369,7 +378,8 @@ impl Sched {
         let beside = self.settled_at(site);
         let elsewhere: f64 =
             self.known.places(site.variant).filter(|other| *other != site).map(|other| self.settled_at(other)).sum();
-        let excess = (self.known.others(site.variant, ask.bound.is_some()) - beside - elsewhere).max(0.0);
+        let others = self.known.others(site.variant, ask.bound.is_some());
+        let excess = (others - beside - elsewhere).max(0.0);
         let together = (beside + excess + 1.0).min(slots.max(1.0));
         // Who is on the way here stays about as long.
         let for_seconds = if beside > running || line > 0.0 { LONGEST } else { sum / running.max(1.0) };
@@ -394,7 +404,11 @@ impl Sched {
             wake_part: match keep {
                 // Whoever needs that one next pays for it again.
                 Some(_) if self.pushes_out(site) => self.known.rental(site) / (excess + 1.0),
-                Some(keep) if hold > 0.0 => keep.wake.min(load.joules / (excess + 1.0)),
+                // Others bring it up as well, as far as it is worth it to them.
+                Some(keep) if hold > 0.0 => {
+                    let left = load.joules - excess * self.known.saves_others(site);
+                    keep.wake.min(left.max(load.joules / (excess + 1.0)))
+                }
                 Some(keep) => FREE * keep.wake,
                 None => 0.0,
             },
@@ -406,6 +420,7 @@ impl Sched {
             beside,
             for_seconds,
             excess,
+            crowd: (others + 1.0).min(slots.max(1.0)),
             slots,
             company,
             company_watts,
@@ -521,6 +536,7 @@ pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, between: &Between) ->
         memory: from.memory,
         doubt,
         measured: from.is_measured() && to.is_measured(),
+        crowd: from.prompt().joules + to.in_crowd(ask.mean, context),
         lacks: 0.0,
         threads: (from.threads.0, to.threads.1),
     };
@@ -528,6 +544,7 @@ pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, between: &Between) ->
         let watts = prefill.joules / prefill.seconds.max(1e-9);
         let watts = if watts > 0.0 { watts } else { MOVE_WATTS };
         outlook.handover = Cost { seconds: handover, joules: handover * watts };
+        outlook.crowd += outlook.handover.joules;
         outlook.closed = from.closed.or(to.closed);
         // The lane of the answer comes up, or has its slots taken, while the prompt is computed.
         let busy = outlook.wait + outlook.wake + prefill.seconds;

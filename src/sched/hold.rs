@@ -24,6 +24,8 @@ const SAVINGS: usize = 16;
 const FADE: f64 = 0.95;
 /// The same for savings, which the scheduler's own choices change.
 const FADE_SAVINGS: f64 = 0.85;
+/// How far one request moves what is thought of a crowd's.
+const CROWD_STEP: f64 = 0.15;
 /// How much less with each gap it counts that the next one may have no end.
 const NEVER: f64 = 0.7;
 /// With fewer gaps nothing is foretold.
@@ -141,15 +143,32 @@ pub(super) struct Savings {
     recent: VecDeque<(f64, f64)>,
     /// Savings forgone while it was not up, less what keeping it would have cost.
     forgone: f64,
+    /// What it saves one of a crowd on average of late; none came yet.
+    crowd: Option<f64>,
+}
+
+/// What a lane saves a request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Saving {
+    /// Joules, as things stand: with the lane up, against all plans without it.
+    pub(super) now: f64,
+    /// Joules of computing anew what it holds of the prompt, or would hold.
+    pub(super) cells: f64,
+    /// Joules, were the whole crowd there, or elsewhere.
+    pub(super) crowd: f64,
 }
 
 impl Savings {
     /// A request would be so many joules cheaper with the lane than without it, `gap` seconds after the last one.
     /// `used`: it is up, or is brought up for this request.
-    /// `cells`: joules of computing anew what it holds of the prompt, or would have held.
-    pub(super) fn learn(&mut self, saving: f64, cells: f64, gap: f64, used: bool, price: &Price) {
+    pub(super) fn learn(&mut self, saving: Saving, gap: f64, used: bool, price: &Price) {
+        let Saving { now: saving, cells, crowd } = saving;
         if !saving.is_finite() {
             return;
+        }
+        if crowd.is_finite() {
+            let crowd = crowd.clamp(0.0, 1e9);
+            self.crowd = Some(self.crowd.map_or(crowd, |old| old + CROWD_STEP * (crowd - old)));
         }
         let cells = if cells.is_finite() { cells.clamp(0.0, 1e9) } else { 0.0 };
         self.recent.push_back((saving.clamp(-1e9, 1e9), cells));
@@ -162,6 +181,11 @@ impl Savings {
         }
         let kept = (price.hold * gap.clamp(0.0, 1e9)).min(price.wake);
         self.forgone = (self.forgone + saving - kept).clamp(0.0, 1e9);
+    }
+
+    /// What it usually saves one of a crowd, if that is known.
+    pub(super) fn of_crowd(&self) -> Option<f64> {
+        self.crowd
     }
 
     /// What is left of the wake to be earned, once the savings that were forgone are counted.
@@ -223,9 +247,13 @@ mod tests {
         gaps
     }
 
+    fn saves(now: f64, cells: f64) -> Saving {
+        Saving { now, cells, crowd: now }
+    }
+
     fn savings(all: &[f64], price: &Price) -> Savings {
         let mut savings = Savings::default();
-        all.iter().for_each(|saving| savings.learn(*saving, 0.0, 0.0, true, price));
+        all.iter().for_each(|saving| savings.learn(saves(*saving, 0.0), 0.0, true, price));
         savings
     }
 
@@ -284,10 +312,10 @@ mod tests {
         let mut needed = Vec::new();
         for _ in 0..4 {
             needed.push(savings.keep(&gaps, &PRICE).wake);
-            savings.learn(8.0, 0.0, 1.0, false, &PRICE);
+            savings.learn(saves(8.0, 0.0), 1.0, false, &PRICE);
         }
         assert_eq!(needed, [20.0, 13.0, 6.0, 0.0]);
-        savings.learn(8.0, 0.0, 1.0, true, &PRICE);
+        savings.learn(saves(8.0, 0.0), 1.0, true, &PRICE);
         assert_eq!(savings.keep(&gaps, &PRICE).wake, 20.0, "it is up: its account begins anew");
     }
 
@@ -302,7 +330,7 @@ mod tests {
     fn what_a_lane_holds_of_prompts_is_worth_more_than_its_wake() {
         let gaps = gaps(&[60.0; 20]);
         let mut savings = Savings::default();
-        (0..10).for_each(|_| savings.learn(100.0, 90.0, 60.0, true, &PRICE));
+        (0..10).for_each(|_| savings.learn(saves(100.0, 90.0), 60.0, true, &PRICE));
         let keep = savings.keep(&gaps, &PRICE);
         assert!(keep.idle >= 60.0 && keep.wake == 0.0, "{keep:?}");
     }
@@ -347,7 +375,7 @@ mod tests {
             let price = Price { wake, hold, limit };
             let gaps = gaps(&all);
             let mut savings = Savings::default();
-            saved.iter().zip(all.iter().cycle()).for_each(|(saving, gap)| savings.learn(*saving, *gap, *gap, up, &price));
+            saved.iter().zip(all.iter().cycle()).for_each(|(saving, gap)| savings.learn(saves(*saving, *gap), *gap, up, &price));
             let keep = savings.keep(&gaps, &price);
             prop_assert!(keep.idle >= 0.0 && keep.idle <= limit, "{:?}", keep);
             prop_assert!(keep.wake >= 0.0 && keep.wake <= wake * 1.000001, "{:?}", keep);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::crowd::Crowd;
-use super::hold::{Gaps, Keep, Price, Savings};
+use super::hold::{Gaps, Keep, Price, Saving, Savings};
 use super::length::{Length, Lengths};
 use super::profile::{within, Cost, Measured, News, PhaseMeasured, Profile};
 use super::reuse::Reuse;
@@ -284,6 +284,11 @@ impl Known {
         self.traffic.get(&variant).map_or(1.0, |traffic| traffic.gaps.within(seconds))
     }
 
+    /// Joules that one of a crowd is usually cheaper with a lane there; many, where nobody knows.
+    pub(super) fn saves_others(&self, site: Site) -> f64 {
+        self.spots.get(&site).and_then(|spot| spot.savings.of_crowd()).unwrap_or(1e9)
+    }
+
     /// Joules that one request has to save for a lane there to be brought up that another one has to go for: what it saves
     /// now and what was forgone without it.
     pub(super) fn rental(&self, site: Site) -> f64 {
@@ -295,11 +300,11 @@ impl Known {
         Price { wake: self.load(site).joules, hold: self.hold(site), limit }
     }
 
-    /// A request that came `gap` seconds after the last one is so many joules cheaper with a lane there than without.
-    /// `cells`: what it holds of the prompt, or would, is worth that. `used`: it is up, or is brought up for this request.
-    pub(super) fn saves(&mut self, site: Site, (saving, cells): (f64, f64), gap: f64, used: bool) {
+    /// A request that came `gap` seconds after the last one is so much cheaper with a lane there than without. `used`: it
+    /// is up, or is brought up for this request.
+    pub(super) fn saves(&mut self, site: Site, saving: Saving, gap: f64, used: bool) {
         let price = self.price(site, f64::MAX);
-        self.spots.entry(site).or_default().savings.learn(saving, cells, gap, used, &price);
+        self.spots.entry(site).or_default().savings.learn(saving, gap, used, &price);
     }
 }
 

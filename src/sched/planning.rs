@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::choose::Chosen;
 use super::coordinator::{shutting_down, Sched};
+use super::hold::Saving;
 use super::lanes::{Lane, Stage};
 use super::profile::within;
 use super::queue::Waiting;
@@ -76,7 +77,7 @@ impl Sched {
     }
 
     /// A request that was taken: what its coming says of the traffic.
-    pub(super) fn note_arrival(&mut self, arrival: &Arrival, plan: Plan, answer: u32, savings: &[(Site, (f64, f64))]) {
+    pub(super) fn note_arrival(&mut self, arrival: &Arrival, plan: Plan, answer: u32, savings: &[(Site, Saving)]) {
         let gap = self.known.came(arrival, self.now);
         let ready = |site: Site| {
             let lane = self.lanes.get(site).and_then(|entry| entry.lane.as_ref());
