@@ -7,8 +7,8 @@
 //! request allows it; where nothing at all does, the plan that comes nearest runs.
 //!
 //! *Exploring.* A plan that is worse by what is known, but might be better by what is not, is tried now and then: what
-//! that takes beyond the best plan stays within a share of all joules (see `known`). Nothing is explored with a request
-//! that has no time to lose.
+//! that takes beyond the best plan stays within a share of all joules (see `known`). What is known to be worse is measured
+//! again as well, seldom: it may have changed. Nothing is explored with a request that has no time to lose.
 //!
 //! What always holds: equal states give equal choices; a plan's sites are usable, and none is chosen that takes no
 //! requests while another does.
@@ -362,6 +362,10 @@ impl Sched {
         let hopeful = |o: &Outlook| {
             let stale = self.known.is_stale(o.plan.prefill) || self.known.is_stale(o.plan.decode);
             let doubt = if stale { o.doubt.max(STALE * o.served()) } else { o.doubt };
+            let more = o.served() + o.wake_full + o.lacks - all[best].lacks - usual;
+            if !o.plan.is_split() && self.known.is_due(o.plan.decode, more.max(usual)) {
+                return Some(WORTH);
+            }
             if doubt < DOUBT * o.served() {
                 return None;
             }

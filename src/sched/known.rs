@@ -45,6 +45,10 @@ const CONTENTION: f64 = 0.2;
 const CONTENTION_STEP: f64 = 0.15;
 const COMPANY: f64 = 0.3;
 const SURE: u32 = 4;
+/// A lane that nothing speaks for is measured again where that takes no more than this share of what all requests took
+/// since it last was; and if it is not what it was, so many more times, until that is no outlier any more.
+const AGAIN: f64 = 0.005;
+const OUTLIERS: u32 = 6;
 /// How far a measured hand-over moves that.
 const APPROACH: f64 = 0.3;
 
@@ -59,6 +63,9 @@ struct Spot {
     /// Something changed elsewhere since it was measured.
     stale: bool,
     savings: Savings,
+    /// Joules that all requests had taken when it was last measured as it was expected to be, and how often it was measured
+    /// otherwise since.
+    seen: (f64, u32),
 }
 
 /// Requests that may run on a variant: how many there are, and since when there are none.
@@ -354,6 +361,12 @@ impl Known {
         if measured.decode.tokens > 0 {
             spot.stale = false;
         }
+        let again = if news == News::Surprise { spot.seen.1 + 1 } else { 0 };
+        if again == 0 || again > OUTLIERS {
+            spot.seen = (self.spent, 0);
+        } else {
+            spot.seen.1 = again;
+        }
         if news == News::Change {
             for (_, other) in self.spots.iter_mut().filter(|(other, _)| **other != site) {
                 other.stale |= other.profile.is_measured();
@@ -425,6 +438,12 @@ impl Known {
     /// No lane there is to be explored any more.
     pub(super) fn in_use(&mut self, site: Site) {
         self.exploring.remove(&site);
+    }
+
+    /// Whether so much has been spent since a lane here was last measured that measuring it again for `excess` joules is due:
+    /// a driver, a fan or a power mode may have made it the better one, and nobody would know.
+    pub(super) fn is_due(&self, site: Site, excess: f64) -> bool {
+        self.spots.get(&site).is_some_and(|spot| excess <= AGAIN * (self.spent - spot.seen.0))
     }
 
     /// Whether exploring may take `excess` joules more than a plan of `usual` joules, in a `share` of all that is spent.

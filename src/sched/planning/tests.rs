@@ -732,3 +732,26 @@ fn a_gpu_that_nobody_measured_is_found_to_be_better() {
     assert!(on_gpu >= 30, "{on_gpu}");
     assert!(rig.sched.profile(GPU).is_some_and(|profile| profile.is_measured()));
 }
+
+#[test]
+fn a_gpu_that_was_measured_dear_is_found_again_once_it_is_cheap_and_costs_little_while_it_is_not() {
+    let with_watts = |watts: f64| Truth { prompt: (0.01, watts), answer: (0.08, watts), ..FAST };
+    let mut rig = Rig::new(&[(CPU, SLOW), (GPU, with_watts(9.0))]);
+    let dear = |site: Site| if site == GPU { with_watts(9.0) } else { SLOW };
+    let (mut spent, mut there) = (0.0, 0);
+    for _ in 0..1_000 {
+        rig.wait(1.0);
+        let (plan, joules) = rig.play(40, 100, dear);
+        spent += joules;
+        there += u32::from(plan.decode == GPU);
+    }
+    let without = 1_000.0 * SLOW.joules(40, 100);
+    assert!((1..=5).contains(&there) && spent < 1.01 * without, "{there} times, {spent} J against {without} J");
+    let cheap = |site: Site| if site == GPU { with_watts(2.0) } else { SLOW };
+    let on_gpu = (0..500).filter(|_| {
+        rig.wait(1.0);
+        rig.play(40, 100, cheap).0.decode == GPU
+    });
+    let on_gpu = on_gpu.count();
+    assert!(on_gpu > 200, "{on_gpu} of 500");
+}
