@@ -19,6 +19,7 @@ use super::read;
 use crate::client::Client;
 use crate::energy::account::Day;
 use crate::error::{Code, Error, Result};
+use crate::sched::thread_ladder;
 use crate::service::{AnswerPoint, ModelInfo, ProfileReport, PromptPoint, Status, VariantInfo};
 use crate::units::{Microjoules, Microwatts};
 
@@ -229,14 +230,6 @@ fn steps(threads: &[u32], context: u32, slots: u32, quick: bool) -> Vec<Step> {
     steps
 }
 
-/// Numbers of threads worth a measurement, the most first.
-fn ladder(most: u32) -> Vec<u32> {
-    let few = [1, 2, most / 4, most / 2, most - most / 4];
-    let mut all: Vec<u32> = (1..=most).filter(|n| most <= 4 || *n == most || few.contains(n)).collect();
-    all.reverse();
-    all
-}
-
 /// What an answer said of itself.
 struct Reply {
     prompt: f64,
@@ -293,7 +286,7 @@ impl<'a> Lane<'a> {
         self.learn_speed()?;
         let most = self.threads()?;
         let threads = match self.backend {
-            Backend::Cpu => ladder(most),
+            Backend::Cpu => thread_ladder(most),
             Backend::Gpu => vec![most],
         };
         let steps = steps(&threads, self.variant.context, self.slots()?, self.quick);
@@ -516,7 +509,7 @@ mod tests {
     #[test]
     fn what_matters_most_is_measured_first_and_everything_fits_the_context() {
         for (context, slots, most) in [(64, 1, 1), (512, 4, 2), (4096, 8, 16), (64, 64, 4)] {
-            let threads = ladder(most);
+            let threads = thread_ladder(most);
             for quick in [false, true] {
                 let all = steps(&threads, context, slots, quick);
                 let first = &all[..2 * threads.len()];
@@ -534,12 +527,6 @@ mod tests {
                 assert_eq!(all.iter().any(|s| matches!(s, Step::Answer { batch, .. } if *batch > 1)), slots > 1);
             }
         }
-    }
-
-    #[test]
-    fn threads_are_tried_from_the_most_down_and_not_all_of_many() {
-        assert_eq!((ladder(1), ladder(4)), (vec![1], vec![4, 3, 2, 1]));
-        assert_eq!(ladder(16), [16, 12, 8, 4, 2, 1]);
     }
 
     #[test]

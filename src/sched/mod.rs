@@ -42,7 +42,7 @@ pub use coordinator::{LaneState, Sched};
 pub use pace::{PowerState, Progress, Work, FLOOR};
 pub use plan::{Choice, Forecast, Plan, Reason};
 pub use power::{Budgets, Policy, Power, Supply};
-pub use profile::{Cost, Measured, News, PhaseMeasured, Profile};
+pub use profile::{thread_ladder, Cost, Measured, News, PhaseMeasured, Profile};
 pub use site::{Backend, DeviceId, Site, VariantId};
 
 use std::time::Duration;

@@ -28,6 +28,14 @@ use fit::{Fit, Heard, Row, Shape};
 /// Numbers of threads that are kept apart. Beyond, the one that was measured least lately goes.
 pub const THREADS: usize = 8;
 
+/// Numbers of threads worth a measurement on a device that has so many, the most first: all, up to what is kept apart.
+/// Answers are bound by memory from some number on, and one thread more or less than that is a tenth of their joules.
+pub fn thread_ladder(most: u32) -> Vec<u32> {
+    let few = [1, 2, most / 4, most / 2, most - most / 4];
+    let all = most as usize <= THREADS;
+    (1..=most).rev().filter(|n| all || *n == most || few.contains(n)).collect()
+}
+
 /// What something takes.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Cost {

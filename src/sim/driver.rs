@@ -17,8 +17,8 @@ use crate::clock::Time;
 use crate::error::{Code, Error};
 use crate::lane::{LaneId, RequestId, Tenant};
 use crate::sched::{
-    Action, Arrival, Budgets, Candidate, ClientId, Cost, DeviceId, Event, Forecast, Limits, Measured, PhaseMeasured,
-    Policy, Power, Profile, Progress, Reason, Sched, Site, VariantId, Work,
+    thread_ladder, Action, Arrival, Budgets, Candidate, ClientId, Cost, DeviceId, Event, Forecast, Limits, Measured,
+    PhaseMeasured, Policy, Power, Profile, Progress, Reason, Sched, Site, VariantId, Work,
 };
 use crate::units::{Microjoules, Microwatts};
 
@@ -320,7 +320,6 @@ impl Decider for Driver {
 const PROMPTS: [(u32, u32); 4] = [(32, 0), (128, 0), (512, 0), (128, 512)];
 const ANSWER: u32 = 32;
 const CONTEXTS: [u32; 2] = [64, 768];
-const THREADS: [u32; 7] = [1, 2, 3, 4, 6, 8, 12];
 
 /// What a calibration of this lane measures, and the joules that it takes.
 fn calibrate(spec: &LaneSpec, device: &Device, meter: &mut Meter) -> (Profile, f64) {
@@ -354,7 +353,7 @@ fn calibrate(spec: &LaneSpec, device: &Device, meter: &mut Meter) -> (Profile, f
         at += seconds;
         meter.phase(&phase, at)
     };
-    for threads in THREADS.into_iter().filter(|n| *n <= spec.threads()) {
+    for threads in thread_ladder(spec.threads()).into_iter().rev() {
         let point = spec.point(threads);
         for (tokens, depth) in PROMPTS {
             let seconds = spec.prefill_seconds(point, tokens, depth) + spec.prefill_fixed;

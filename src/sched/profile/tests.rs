@@ -328,3 +328,11 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn threads_are_tried_from_the_most_down_and_not_all_of_many() {
+    assert_eq!((thread_ladder(1), thread_ladder(6)), (vec![1], vec![6, 5, 4, 3, 2, 1]));
+    assert_eq!(thread_ladder(16), [16, 12, 8, 4, 2, 1]);
+    // All of them are kept apart.
+    assert!((1..200).all(|most| thread_ladder(most).len() <= THREADS));
+}
