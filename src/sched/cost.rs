@@ -251,6 +251,15 @@ impl Place<'_> {
         step.unwrap_or_default().joules / self.crowd * tokens
     }
 
+    /// Joules that a crowd's answers here and its prompts there take each, and are computed at the same time in.
+    fn clash(&self, from: &Place, prefill: Cost, decode: Cost) -> f64 {
+        let _ = from;
+        let step = decode.seconds / self.crowd;
+        let watts = |joules: f64, seconds: f64| joules / seconds.max(1e-9);
+        let together = prefill.seconds.min(step);
+        together * (watts(prefill.joules, prefill.seconds) + watts(decode.joules, step)) * (1.0 - 1.0 / self.crowd)
+    }
+
     /// What costs this, while other lanes compute for so long: it takes longer, and so does what they do, for which `among` many
     /// are to blame that are computed here together.
     fn beside(&self, cost: Cost, company: f64, contention: f64, among: f64) -> Cost {
@@ -545,6 +554,13 @@ pub(super) fn outlook(ask: &Ask, from: &Place, to: &Place, between: &Between) ->
         let watts = if watts > 0.0 { watts } else { MOVE_WATTS };
         outlook.handover = Cost { seconds: handover, joules: handover * watts };
         outlook.crowd += outlook.handover.joules;
+        if !apart && to.crowd > 1.0 {
+            let clash = contention * to.clash(from, outlook.prefill, outlook.decode);
+            outlook.crowd += clash;
+            if to.excess > 0.0 && from.company.max(to.company) <= 0.0 {
+                outlook.decode.joules += clash;
+            }
+        }
         outlook.closed = from.closed.or(to.closed);
         // The lane of the answer comes up, or has its slots taken, while the prompt is computed.
         let busy = outlook.wait + outlook.wake + prefill.seconds;
