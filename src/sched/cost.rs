@@ -27,6 +27,8 @@ const MOVE_WATTS: f64 = 3.0;
 const MARGIN: f64 = 0.1;
 /// A lane that costs nothing to keep comes up once for all that follow: what one request bears of that.
 const FREE: f64 = 0.2;
+/// Whether a lane that has to go is needed again, nobody knows.
+const AS_LIKELY: f64 = 0.5;
 /// No wait is thought to be longer, in seconds: what cannot be known is no reason to reckon with centuries.
 const LONGEST: f64 = 1e7;
 
@@ -351,6 +353,7 @@ impl Sched {
         let load = self.known.load(site);
         let since = |time: Time| self.now.since(time).as_secs_f64();
         let after = entry.map_or(0.0, |entry| entry.not_before.since(self.now).as_secs_f64());
+        let pushed = self.pushes_out(site);
         let draining = lane.is_some_and(|lane| lane.drain.is_some_and(|drain| drain.asked));
         let (wake, up) = match lane.map(|lane| lane.stage) {
             Some(Stage::Ready { .. }) if !draining => (0.0, true),
@@ -412,7 +415,7 @@ impl Sched {
             wake,
             wake_part: match keep {
                 // Whoever needs that one next pays for it again.
-                Some(_) if self.pushes_out(site) => self.known.rental(site) / (excess + 1.0),
+                Some(_) if pushed > 0.0 => (self.known.rental(site) + AS_LIKELY * pushed) / (excess + 1.0),
                 // Others bring it up as well, as far as it is worth it to them.
                 Some(keep) if hold > 0.0 => {
                     let left = load.joules - excess * self.known.saves_others(site);
@@ -451,10 +454,10 @@ impl Sched {
         (running + entry.inbound.len()) as f64
     }
 
-    /// Whether a lane that is up has to go for one here.
-    fn pushes_out(&self, site: Site) -> bool {
-        let stays = |(other, lane): (Site, &Lane)| lane.stage != Stage::Stopping && self.lanes.are_apart(site, other);
-        self.lanes.iter().any(stays)
+    /// Joules that it takes to bring those lanes up again that have to go for one here.
+    fn pushes_out(&self, site: Site) -> f64 {
+        let goes = |(other, lane): &(Site, &Lane)| lane.stage != Stage::Stopping && self.lanes.are_apart(site, *other);
+        self.lanes.iter().filter(goes).map(|(other, _)| self.known.load(other).joules.max(1e-9)).sum()
     }
 
     /// Threads of prompt and answer of a request there. Without a cap and by a profile they are the best by the policy;
