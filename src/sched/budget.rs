@@ -43,7 +43,7 @@ const REMEMBERED_UNSTARTED: usize = 256;
 const TRIES: u8 = 3;
 
 /// A client as budgets see it: an index that the service gives out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize)]
 pub struct ClientId(pub u32);
 
 /// What bounds one client.

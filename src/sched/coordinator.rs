@@ -146,6 +146,7 @@ impl Sched {
             Event::Unload(site) => self.unload(site),
             Event::Site { site, usable } => self.usable(site, usable, &mut out),
             Event::Memory { site, bytes } => self.known.set_memory(site, bytes),
+            Event::Habits(habits) => self.accustom(*habits),
             Event::Profile { site, profile } => {
                 self.known.set_profile(site, *profile);
                 self.news();

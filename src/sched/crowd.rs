@@ -8,6 +8,8 @@
 
 /// How far one crowd moves what is thought of the next.
 const STEP: f64 = 0.3;
+/// More are never there at a time: lines are bounded.
+pub(super) const MOST_THERE: f64 = 1e6;
 
 /// See the [module](self).
 #[derive(Debug, Clone, Default)]
@@ -23,6 +25,18 @@ impl Crowd {
     /// Who is there.
     pub(super) fn there(&self) -> usize {
         self.there
+    }
+
+    /// How many usually come, and are there at a time at most, where that is known.
+    pub(super) fn usual(&self) -> Option<(f64, f64)> {
+        Some(self.usual).filter(|(came, _)| *came > 0.0)
+    }
+
+    /// That was usual in an earlier run. What this one has seen goes before it.
+    pub(super) fn restore(&mut self, usual: Option<(f64, f64)>) {
+        if self.usual().is_none() {
+            self.usual = usual.unwrap_or_default();
+        }
     }
 
     /// One more came.

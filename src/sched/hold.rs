@@ -18,8 +18,11 @@
 use std::collections::VecDeque;
 
 /// Gaps and savings remembered.
-const GAPS: usize = 40;
-const SAVINGS: usize = 16;
+pub(super) const GAPS: usize = 40;
+pub(super) const SAVINGS: usize = 16;
+/// Seconds and joules beyond which they are none.
+pub(super) const LONGEST_GAP: f64 = 1e12;
+pub(super) const MOST_SAVED: f64 = 1e9;
 /// How much less each older one counts: habits change.
 const FADE: f64 = 0.95;
 /// The same for savings, which the scheduler's own choices change.
@@ -69,7 +72,7 @@ pub(super) struct Gaps {
 impl Gaps {
     /// So many seconds passed from the end of one request to the next; none where it came before.
     pub(super) fn learn(&mut self, seconds: f64) {
-        if !(0.0..1e12).contains(&seconds) {
+        if !(0.0..LONGEST_GAP).contains(&seconds) {
             return;
         }
         self.recent.push_back(seconds);
@@ -87,6 +90,18 @@ impl Gaps {
         let never = NEVER.powi(i32::try_from(self.recent.len()).unwrap_or(i32::MAX));
         let total = never + self.sorted.iter().map(|(_, weight)| weight).sum::<f64>();
         self.sorted.iter_mut().for_each(|(_, weight)| *weight /= total);
+    }
+
+    /// The last ones, the oldest first.
+    pub(super) fn recent(&self) -> impl Iterator<Item = f64> + '_ {
+        self.recent.iter().copied()
+    }
+
+    /// An earlier run saw these last. What this one has seen goes before them.
+    pub(super) fn restore(&mut self, gaps: Vec<f64>) {
+        if self.recent.is_empty() {
+            gaps.into_iter().for_each(|gap| self.learn(gap));
+        }
     }
 
     fn are_few(&self) -> bool {
@@ -167,11 +182,11 @@ impl Savings {
             return;
         }
         if crowd.is_finite() {
-            let crowd = crowd.clamp(0.0, 1e9);
+            let crowd = crowd.clamp(0.0, MOST_SAVED);
             self.crowd = Some(self.crowd.map_or(crowd, |old| old + CROWD_STEP * (crowd - old)));
         }
-        let cells = if cells.is_finite() { cells.clamp(0.0, 1e9) } else { 0.0 };
-        self.recent.push_back((saving.clamp(-1e9, 1e9), cells));
+        let cells = if cells.is_finite() { cells.clamp(0.0, MOST_SAVED) } else { 0.0 };
+        self.recent.push_back((saving.clamp(-MOST_SAVED, MOST_SAVED), cells));
         if self.recent.len() > SAVINGS {
             self.recent.pop_front();
         }
@@ -186,6 +201,19 @@ impl Savings {
     /// What it usually saves one of a crowd, if that is known.
     pub(super) fn of_crowd(&self) -> Option<f64> {
         self.crowd
+    }
+
+    /// What it would have saved the last requests, and what it held of their prompts; the oldest first.
+    pub(super) fn recent(&self) -> impl Iterator<Item = (f64, f64)> + '_ {
+        self.recent.iter().copied()
+    }
+
+    /// An earlier run saw these last, and this saving one of a crowd. What this one has seen goes before them.
+    pub(super) fn restore(&mut self, savings: Vec<(f64, f64)>, crowd: Option<f64>) {
+        if self.recent.is_empty() {
+            self.recent = savings.into();
+            self.crowd = crowd;
+        }
     }
 
     /// What is left of the wake to be earned, once the savings that were forgone are counted.

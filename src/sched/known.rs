@@ -39,10 +39,13 @@ const LOAD: Cost = Cost { seconds: 2.0, joules: 6.0 };
 /// Taking a sequence's state out of a lane, or into one, until that was measured: about 50 kB for a cell.
 const MOVE: f64 = 60e-6;
 const MOVE_BASE: f64 = 0.01;
+/// And at most.
+pub(super) const MOVE_MOST: f64 = 60.0;
 /// What takes longer while another lane computes, as a part, until that was measured, how far a measurement moves it, and
 /// what is needed to measure it: company in so much of the time, and a profile of so many measurements.
 const CONTENTION: f64 = 0.2;
 const CONTENTION_STEP: f64 = 0.15;
+pub(super) const CONTENTION_MOST: f64 = 2.0;
 const COMPANY: f64 = 0.3;
 const SURE: u32 = 4;
 /// A lane that nothing speaks for is measured again where that takes no more than this share of what all requests took
@@ -54,7 +57,7 @@ const APPROACH: f64 = 0.3;
 
 /// What is known of a place for a lane.
 #[derive(Debug, Default)]
-struct Spot {
+pub(super) struct Spot {
     /// Whether a lane can be there; nobody said anything yet.
     usable: Option<bool>,
     /// Bytes that a lane there takes; 0: nobody knows.
@@ -62,7 +65,7 @@ struct Spot {
     profile: Profile,
     /// Something changed elsewhere since it was measured.
     stale: bool,
-    savings: Savings,
+    pub(super) savings: Savings,
     /// Joules that all requests had taken when it was last measured as it was expected to be, and how often it was measured
     /// otherwise since.
     seen: (f64, u32),
@@ -70,9 +73,9 @@ struct Spot {
 
 /// Requests that may run on a variant: how many there are, and since when there are none.
 #[derive(Debug, Default)]
-struct Traffic {
-    gaps: Gaps,
-    crowd: Crowd,
+pub(super) struct Traffic {
+    pub(super) gaps: Gaps,
+    pub(super) crowd: Crowd,
     since: Option<Time>,
 }
 
@@ -91,13 +94,13 @@ struct Past {
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    spots: BTreeMap<Site, Spot>,
-    lengths: Lengths,
-    traffic: BTreeMap<VariantId, Traffic>,
+    pub(super) spots: BTreeMap<Site, Spot>,
+    pub(super) lengths: Lengths,
+    pub(super) traffic: BTreeMap<VariantId, Traffic>,
     /// Seconds for each cell that is moved.
-    moves: BTreeMap<VariantId, f64>,
+    pub(super) moves: BTreeMap<VariantId, f64>,
     /// What takes longer while another lane computes, as a part.
-    contention: Option<f64>,
+    pub(super) contention: Option<f64>,
     /// What one request leaves in a lane that the next one of the same client finds again.
     pub(super) reuse: Reuse,
     past: BTreeMap<RequestId, Past>,
@@ -148,9 +151,11 @@ impl Known {
         self.spots.get(&site).is_some_and(|spot| spot.stale)
     }
 
+    /// A lane there takes this. What it was found to save before was reckoned with another profile, or none.
     pub(super) fn set_profile(&mut self, site: Site, profile: Profile) {
         if profile.is_sane() {
-            self.spots.entry(site).or_default().profile = profile;
+            let spot = self.spots.entry(site).or_default();
+            (spot.profile, spot.savings) = (profile, Savings::default());
         }
     }
 
@@ -207,7 +212,7 @@ impl Known {
     }
 
     pub(super) fn moved(&mut self, variant: VariantId, cells: u32, time: Duration) {
-        let seconds = (time.as_secs_f64() - MOVE_BASE).clamp(0.0, 60.0) / f64::from(cells.max(1));
+        let seconds = (time.as_secs_f64() - MOVE_BASE).clamp(0.0, MOVE_MOST) / f64::from(cells.max(1));
         let each = self.moves.entry(variant).or_insert(seconds);
         *each += APPROACH * (seconds - *each);
     }
@@ -404,7 +409,7 @@ impl Known {
             true => joules / step.joules,
             false => decode.time.as_secs_f64() * each / step.seconds,
         };
-        let seen = within((ratio - 1.0) / company, 0.0, 2.0);
+        let seen = within((ratio - 1.0) / company, 0.0, CONTENTION_MOST);
         let old = self.contention();
         self.contention = Some(old + CONTENTION_STEP * (seen - old));
     }

@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, VecDeque};
 use super::{ClientId, Endpoint};
 
 /// Clients and endpoints that are remembered; beyond, the one that asked least lately is forgotten.
-const CLIENTS: usize = 256;
+pub(super) const CLIENTS: usize = 256;
 /// Answers remembered of each.
-const ANSWERS: usize = 24;
+pub(super) const ANSWERS: usize = 24;
 /// How much less each older answer counts.
 const FADE: f64 = 0.93;
 /// Lengths of answers of which nothing is known, each as likely as the others: short replies, paragraphs, pages.
@@ -98,7 +98,15 @@ impl Lengths {
 
     /// An answer that might have had `bound` tokens came to its end.
     pub(super) fn learn(&mut self, client: ClientId, endpoint: Endpoint, tokens: u32, bound: u32) {
-        let key = (client, endpoint);
+        let history = self.history((client, endpoint));
+        history.answers.push_back(Answer { tokens: tokens.max(1), bound });
+        if history.answers.len() > ANSWERS {
+            history.answers.pop_front();
+        }
+    }
+
+    /// What is remembered of this client, which is used now.
+    fn history(&mut self, key: (ClientId, Endpoint)) -> &mut History {
         if self.by.len() >= CLIENTS && !self.by.contains_key(&key) {
             let oldest = self.by.iter().min_by_key(|(_, history)| history.used).map(|(key, _)| *key);
             oldest.map(|oldest| self.by.remove(&oldest));
@@ -106,9 +114,30 @@ impl Lengths {
         self.clock += 1;
         let history = self.by.entry(key).or_default();
         history.used = self.clock;
-        history.answers.push_back(Answer { tokens: tokens.max(1), bound });
-        if history.answers.len() > ANSWERS {
-            history.answers.pop_front();
+        history
+    }
+
+    /// Whose answers are remembered.
+    pub(super) fn keys(&self) -> impl Iterator<Item = (ClientId, Endpoint)> + '_ {
+        self.by.keys().copied()
+    }
+
+    /// Orders clients by when something was learnt of them last.
+    pub(super) fn used(&self, key: (ClientId, Endpoint)) -> Option<u64> {
+        self.by.get(&key).map(|history| history.used)
+    }
+
+    /// Tokens of the last answers and of their bounds, the oldest first.
+    pub(super) fn answers(&self, key: (ClientId, Endpoint)) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let answers = self.by.get(&key).into_iter().flat_map(|history| &history.answers);
+        answers.map(|answer| (answer.tokens, answer.bound))
+    }
+
+    /// An earlier run saw these last. What this one has seen goes before them.
+    pub(super) fn restore(&mut self, key: (ClientId, Endpoint), answers: Vec<(u32, u32)>) {
+        if !answers.is_empty() && !self.by.contains_key(&key) {
+            let answers = answers.into_iter().map(|(tokens, bound)| Answer { tokens, bound });
+            self.history(key).answers = answers.collect();
         }
     }
 }

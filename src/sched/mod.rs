@@ -17,6 +17,7 @@ mod choose;
 mod coordinator;
 mod cost;
 mod crowd;
+mod habits;
 mod hold;
 mod known;
 mod lanes;
@@ -39,10 +40,12 @@ mod worth;
 
 pub use budget::{ClientId, ClientLimits, PurseId, PurseState};
 pub use coordinator::{LaneState, Sched};
+pub use habits::{ClientHabits, Habits, SiteHabits, VariantHabits};
 pub use pace::{PowerState, Progress, Work, FLOOR};
 pub use plan::{Choice, Forecast, Plan, Reason};
 pub use power::{Budgets, Policy, Power, Supply};
 pub use profile::{thread_ladder, Cost, Measured, News, PhaseMeasured, Profile};
+pub use reuse::Share;
 pub use site::{Backend, DeviceId, Site, VariantId};
 
 use std::time::Duration;
@@ -67,7 +70,8 @@ pub enum Class {
 }
 
 /// What kind of answer is asked for: lengths are learnt apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Endpoint {
     /// A turn of a conversation.
     #[default]
@@ -222,6 +226,9 @@ pub enum Event {
         /// So many.
         bytes: u64,
     },
+    /// What an earlier run learnt of the traffic. What this one has learnt goes before it. What it says of lanes follows
+    /// their `Profile`, which makes forgotten what they saved.
+    Habits(Box<Habits>),
     /// What a lane here takes: what an earlier run measured.
     Profile {
         /// Where.

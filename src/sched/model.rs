@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{
-    Action, Arrival, Backend, Budgets, Candidate, Class, ClientId, ClientLimits, Cost, DeviceId, Endpoint, Event,
-    LaneState, Limits, Measured, PhaseMeasured, Plan, Policy, Power, Profile, Progress, PurseId, Sched, Site,
-    VariantId, Work,
+    Action, Arrival, Backend, Budgets, Candidate, Class, ClientHabits, ClientId, ClientLimits, Cost, DeviceId,
+    Endpoint, Event, Habits, LaneState, Limits, Measured, PhaseMeasured, Plan, Policy, Power, Profile, Progress,
+    PurseId, Sched, Share, Site, SiteHabits, VariantHabits, VariantId, Work,
 };
 use crate::clock::Time;
 use crate::error::{Code, Error};
@@ -119,6 +119,35 @@ impl Input<'_> {
     fn cost(&mut self) -> Cost {
         let amount = [0.0, 0.5, 30.0, f64::NAN, -1.0, 1e300];
         Cost { seconds: amount[self.below(6)], joules: amount[self.below(6)] }
+    }
+}
+
+impl Input<'_> {
+    fn figure(&mut self) -> f64 {
+        [0.0, 0.5, 1.0, 40.0, 1e9, f64::INFINITY, f64::NAN, -0.3, -1e300][self.below(9)]
+    }
+
+    /// As a file may have them that somebody wrote.
+    fn habits(&mut self) -> Habits {
+        let mut habits = Habits { off: self.figure(), contention: Some(self.figure()), ..Habits::default() };
+        for _ in 0..self.below(3) {
+            let share = Share { share: self.figure(), part: self.figure(), sure: self.figure(), grows: self.figure() };
+            habits.clients.push(ClientHabits {
+                client: ClientId(self.below(3) as u32),
+                endpoint: [Endpoint::Chat, Endpoint::Completion][self.below(2)],
+                answers: vec![([0, 1, 40, u32::MAX][self.below(4)], [0, 40, u32::MAX][self.below(3)]); self.below(30)],
+                share: Some(share),
+            });
+            habits.variants.push(VariantHabits {
+                variant: self.site().variant,
+                gaps: vec![self.figure(); self.below(60)],
+                crowd: Some((self.figure(), self.figure())),
+                moves: Some(self.figure()),
+            });
+            let savings = vec![(self.figure(), self.figure()); self.below(20)];
+            habits.sites.push(SiteHabits { site: self.site(), savings });
+        }
+        habits
     }
 }
 
@@ -258,6 +287,7 @@ impl World {
                 profile.woke(input.cost());
                 profile.held(input.cost().joules);
                 self.tell(Event::Profile { site, profile: Box::new(profile) });
+                self.tell(Event::Habits(Box::new(input.habits())));
             }
             27 => {
                 let site = input.site();

@@ -8,7 +8,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Arrival, ClientId, Endpoint, Plan, Site};
+use serde::{Deserialize, Serialize};
+
+use super::{Arrival, ClientId, Endpoint, Plan, Site, VariantId};
 use crate::clock::Time;
 use crate::lane::RequestId;
 
@@ -26,27 +28,53 @@ const STEP_BESIDE: f64 = 0.3;
 const LONG_ENOUGH: f64 = 0.9;
 const TOO_LONG: f64 = 1.5;
 
+/// What of one request's cells a client's next one finds again.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Share {
+    /// On average.
+    pub share: f64,
+    /// On average of those that find anything.
+    pub part: f64,
+    /// On average of those that are long enough to go on from it.
+    pub sure: f64,
+    /// Tokens by which prompts grow that go on.
+    pub grows: f64,
+}
+
+impl Share {
+    /// Of a client of which nothing else is known.
+    fn new(share: f64) -> Share {
+        Share { share, part: PART, sure: share, grows: 0.0 }
+    }
+
+    /// It may have been learnt.
+    pub(super) fn is_sane(&self) -> bool {
+        let shares = [self.share, self.part, self.sure].iter().all(|part| (0.0..=1.0).contains(part));
+        shares && (0.0..=f64::from(u32::MAX)).contains(&self.grows)
+    }
+
+    /// So far may the usual share be from what is thought at first.
+    pub(super) fn may_be_off(off: f64) -> bool {
+        (0.0..=1.0).contains(&(SHARE + off))
+    }
+}
+
 /// The last request of a client.
 #[derive(Debug, Clone, Copy)]
 struct Last {
     id: RequestId,
-    /// Where its prompt and its answer were computed, and the cells of both.
+    /// Where its prompt and its answer were computed, and the cells of both; none of one in an earlier run.
     plan: Plan,
     prompt: u32,
     cells: u32,
     used: Time,
-    /// What of one request's cells the next one finds: on average, of those that find something, and of those long enough.
-    share: f64,
-    part: f64,
-    sure: f64,
-    /// Tokens by which prompts grow that go on.
-    grows: f64,
+    finds: Share,
 }
 
 impl Last {
     /// Whether a prompt of so many tokens may go on from here.
     fn may_go_on(&self, prompt: u32) -> bool {
-        self.cells > 0 && f64::from(prompt) >= LONG_ENOUGH * self.part * f64::from(self.cells)
+        self.cells > 0 && f64::from(prompt) >= LONG_ENOUGH * self.finds.part * f64::from(self.cells)
     }
 }
 
@@ -76,7 +104,7 @@ impl Reuse {
 
     /// What share of this request's cells the next one of the same client is thought to find again.
     fn share(&self, arrival: &Arrival) -> f64 {
-        let own = self.last(arrival).map(|last| last.share);
+        let own = self.last(arrival).map(|last| last.finds.share);
         match arrival.endpoint {
             Endpoint::Chat => own.unwrap_or(SHARE + self.off),
             Endpoint::Completion => own.unwrap_or(0.0),
@@ -86,11 +114,11 @@ impl Reuse {
     /// How the conversation of this request is thought to go on.
     pub(super) fn goes_on(&self, arrival: &Arrival) -> GoesOn {
         let last = self.last(arrival);
-        let part = last.map_or(PART, |last| last.part);
+        let part = last.map_or(PART, |last| last.finds.part);
         let cells = last.filter(|last| last.may_go_on(arrival.prompt)).map_or(0, |last| last.cells);
         let again = (self.share(arrival) / part.max(0.1)).clamp(0.0, 1.0);
         // `as` saturates.
-        GoesOn { again, known: (f64::from(cells) * part) as u32, grows: last.map_or(0, |last| last.grows as u32) }
+        GoesOn { again, known: (f64::from(cells) * part) as u32, grows: last.map_or(0, |last| last.finds.grows as u32) }
     }
 
     /// Where the last request of this client ran, and the cells that this one would find there again.
@@ -100,7 +128,8 @@ impl Reuse {
         // `as` saturates.
         let of = move |cells: u32, share: f64| ((f64::from(cells) * share) as u32).min(most);
         let all = move |last: Last| {
-            [(last.plan.decode, of(last.cells, last.sure)), (last.plan.prefill, of(last.prompt, last.sure))]
+            let sure = last.finds.sure;
+            [(last.plan.decode, of(last.cells, sure)), (last.plan.prefill, of(last.prompt, sure))]
         };
         last.into_iter().flat_map(all)
     }
@@ -118,37 +147,72 @@ impl Reuse {
     ) {
         let (id, prompt, share) = (arrival.id, arrival.prompt, self.share(arrival));
         let key = (arrival.client, arrival.endpoint);
-        if self.by.len() >= REMEMBERED && !self.by.contains_key(&key) {
-            let oldest = self.by.iter().min_by_key(|(_, last)| last.used).map(|(key, _)| *key);
-            oldest.map(|oldest| self.by.remove(&oldest));
-        }
-        let new = Last { id, plan, prompt, cells: 0, used: now, share, part: PART, sure: share, grows: 0.0 };
+        self.make_room(key);
+        let new = Last { id, plan, prompt, cells: 0, used: now, finds: Share::new(share) };
         let last = self.by.entry(key).or_insert(new);
         let may_go_on = last.may_go_on(prompt);
         let likely = may_go_on && f64::from(prompt) <= TOO_LONG * f64::from(last.cells);
         if likely {
-            last.grows += STEP * (f64::from(prompt.saturating_sub(last.prompt)) - last.grows);
+            last.finds.grows += STEP * (f64::from(prompt.saturating_sub(last.prompt)) - last.finds.grows);
         }
         let held = arrival.cached.iter().find(|(site, _)| *site == last.plan.decode);
         let found = held.map_or(0, |(_, cells)| *cells);
         if last.cells > 0 && found == 0 && there(last.id) {
             // It could not find anything yet, though it may well go on from there.
             if !likely {
-                last.share -= STEP_BESIDE * last.share;
+                last.finds.share -= STEP_BESIDE * last.finds.share;
             }
         } else if last.cells > 0 && up(last.plan.decode) {
             let seen = (f64::from(found) / f64::from(last.cells)).min(1.0);
             if seen > 0.0 {
-                last.part += STEP * (seen - last.part);
+                last.finds.part += STEP * (seen - last.finds.part);
             }
-            last.share += STEP * (seen - last.share);
+            last.finds.share += STEP * (seen - last.finds.share);
             if may_go_on {
-                last.sure += STEP * (seen - last.sure);
+                last.finds.sure += STEP * (seen - last.finds.sure);
             }
             // What is usual here is thought of those who are new.
             self.off += 0.1 * (seen - SHARE - self.off);
         }
         *last = Last { id, plan, prompt, cells, used: now, ..*last };
+    }
+
+    /// One that asked least lately is forgotten where this one would be too many.
+    fn make_room(&mut self, key: (ClientId, Endpoint)) {
+        if self.by.len() >= REMEMBERED && !self.by.contains_key(&key) {
+            let oldest = self.by.iter().min_by_key(|(_, last)| last.used).map(|(key, _)| *key);
+            oldest.map(|oldest| self.by.remove(&oldest));
+        }
+    }
+
+    /// What clients find again, and when each asked last.
+    pub(super) fn shares(&self) -> impl Iterator<Item = ((ClientId, Endpoint), Time, Share)> + '_ {
+        self.by.iter().map(|(key, last)| (*key, last.used, last.finds))
+    }
+
+    /// Whether something is known of this client.
+    pub(super) fn knows(&self, key: (ClientId, Endpoint)) -> bool {
+        self.by.contains_key(&key)
+    }
+
+    /// By how much the usual share is another than is thought at first.
+    pub(super) fn off(&self) -> f64 {
+        self.off
+    }
+
+    /// So it was in an earlier run, of which no lane holds anything. What this one has seen goes before it.
+    pub(super) fn restore(&mut self, key: (ClientId, Endpoint), finds: Share, now: Time) {
+        self.make_room(key);
+        let nowhere = Plan::on(Site::cpu(VariantId(0)));
+        let last = Last { id: RequestId(u64::MAX), plan: nowhere, prompt: 0, cells: 0, used: now, finds };
+        self.by.entry(key).or_insert(last);
+    }
+
+    /// The same of what is thought of those who are new.
+    pub(super) fn restore_off(&mut self, off: f64) {
+        if self.off == 0.0 {
+            self.off = off;
+        }
     }
 
     /// The answer of this request of theirs came to so many tokens, which was only foretold before.
@@ -163,7 +227,7 @@ impl Reuse {
 mod tests {
     use super::*;
     use crate::lane::Tenant;
-    use crate::sched::{DeviceId, VariantId};
+    use crate::sched::DeviceId;
 
     const CPU: Site = Site { variant: VariantId(0), device: DeviceId::CPU };
 
