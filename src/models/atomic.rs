@@ -20,6 +20,11 @@ pub struct Draft {
 impl Draft {
     /// Starts a file that will be `dest`. Readable by everybody, as model files and digests are.
     pub fn create(dest: &Path) -> io::Result<Draft> {
+        Draft::with_mode(dest, 0o644)
+    }
+
+    /// The same with other permissions.
+    pub fn with_mode(dest: &Path, mode: u32) -> io::Result<Draft> {
         let name =
             dest.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "it has no file name"))?;
         let mut prefix = OsString::from(".");
@@ -30,7 +35,7 @@ impl Draft {
         prefix.push(format!("{}.part", std::process::id()));
         let temp = dest.with_file_name(prefix);
         let _ = fs::remove_file(&temp);
-        let file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&temp)?;
+        let file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&temp)?;
         Ok(Draft { file, temp, dest: dest.to_owned() })
     }
 

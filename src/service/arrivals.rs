@@ -84,6 +84,7 @@ impl Core {
         let outline = Outline::of(&spec.prompt);
         let prompt = self.predictor.tokens(resolved.variant, outline.bytes());
         let admitted = self.admit(peer, &resolved, spec.class, (prompt, spec.max_tokens))?;
+        self.recall(admitted.client);
         let named = spec.model.contains(':');
         let mut variants = self.catalog.candidates(&resolved, named, spec.degrade);
         variants.retain(|candidate| {

@@ -12,6 +12,7 @@ use super::choices::Choices;
 use super::clients::tell_failed;
 use super::cpu::usable_cores;
 use super::gpus::GpuWatch;
+use super::habits::Habits;
 use super::lanes::{LaneSlot, Lanes};
 use super::metering::{self, Metering};
 use super::plans::RequestState;
@@ -56,6 +57,7 @@ pub(super) struct Core {
     pub(super) prefixes: Prefixes,
     pub(super) tallies: Tallies,
     pub(super) profiles: Profiles,
+    pub(super) habits: Habits,
     pub(super) rests: Rests,
     pub(super) choices: Choices,
     /// What this machine's processor is.
@@ -89,6 +91,7 @@ impl Core {
         let metering = Metering::new(&config, usable_cores(&config.paths.sysfs), sampler);
         let clocks = Clocks::read();
         let trust = Trust::open(&config.paths.state);
+        let hardware = profiles::hardware(&config);
         Core {
             rules: Rules::new(&config),
             restored: BTreeSet::new(),
@@ -98,9 +101,10 @@ impl Core {
             prefixes: Prefixes::default(),
             tallies: Tallies::default(),
             profiles: Profiles::new(&config.paths.state),
+            habits: Habits::open(&config.paths.state, &hardware),
             rests: Rests::default(),
             choices: Choices::default(),
-            hardware: profiles::hardware(&config),
+            hardware,
             later: Vec::new(),
             clock,
             metering,
@@ -124,6 +128,7 @@ impl Core {
 
     pub fn run(mut self, inbox: &Receiver<Msg>) {
         self.restore_budgets();
+        self.read_habits();
         self.look_for_gpus(true);
         self.read_profiles();
         for variant in self.catalog.preload() {
@@ -207,6 +212,7 @@ impl Core {
         }
         // After all from which something could be learnt, and after those who wait: a disk may be slow.
         self.keep_profiles_now();
+        self.keep_habits_now();
     }
 
     pub(super) fn message(&mut self, msg: Msg) {

@@ -31,6 +31,7 @@ impl Core {
     pub(super) fn measured(&mut self, id: RequestId, charge: &Charge, ended: bool, calibrates: bool) {
         let metered = self.metered() && charge.quality() == Quality::Measured;
         let charged = Charged { prefill: charge.prefill, decode: charge.decode, metered };
+        self.habits.learnt();
         for (site, measured) in self.tallies.ended(id, charged, ended) {
             self.profiles.measured(site, calibrates);
             self.later.push(Event::Measured { id, site, measured });

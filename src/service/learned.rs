@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::keep;
 use crate::energy::model::Prior;
 
 /// What has changed by less is not worth a write to flash memory.
@@ -53,7 +54,7 @@ impl Learned {
 
     /// Writes it. What cannot be written is learned again.
     pub fn write(self, state: &Path) {
-        super::keep::later(Learned::path(state), "what the device draws", self);
+        keep::later(Learned::path(state), keep::OPEN, "what the device draws", self);
     }
 }
 

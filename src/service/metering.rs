@@ -305,6 +305,7 @@ impl Core {
         self.settle_receipts(sample.ticket);
         if !self.works() {
             self.keep_profiles();
+            self.keep_habits();
         }
         if sample.last {
             log::debug!("energy: nothing runs, the meter rests at {} s", at.0 / 1_000_000_000);

@@ -21,6 +21,7 @@ mod cpu;
 mod curves;
 mod explain;
 mod gpus;
+mod habits;
 mod helpers;
 mod keep;
 mod lanes;

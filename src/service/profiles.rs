@@ -10,7 +10,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -62,7 +61,13 @@ impl Identity {
         Identity { model: other.model.clone(), ..self.clone() } == *other
     }
 
-    fn file(&self) -> String {
+    /// The model's content.
+    pub fn model(&self) -> &str {
+        &self.model
+    }
+
+    /// The name of its profile's file.
+    pub fn file(&self) -> String {
         let text = serde_json::to_vec(self).unwrap_or_default();
         let hash = hex(&Sha256::digest(text));
         format!("{}-{}.json", self.device, hash.get(..24).unwrap_or(&hash))
@@ -175,7 +180,7 @@ impl Profiles {
     }
 
     /// What is known of a site belongs to this.
-    fn identity(&self, site: Site) -> Option<Identity> {
+    pub fn identity(&self, site: Site) -> Option<Identity> {
         self.known.get(&site)?.identity.clone()
     }
 
@@ -197,15 +202,7 @@ impl Profiles {
 }
 
 fn read(path: &Path, identity: &Identity) -> Result<Option<File>, String> {
-    let meta = match fs::metadata(path) {
-        Ok(meta) => meta,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(e.to_string()),
-    };
-    if !meta.is_file() || meta.len() > LONGEST {
-        return Err("it is no profile".to_owned());
-    }
-    let bytes = fs::read(path).map_err(|e| e.to_string())?;
+    let Some(bytes) = keep::read(path, LONGEST)? else { return Ok(None) };
     let file: File = serde_json::from_slice(&bytes).map_err(|e| format!("it cannot be read ({e})"))?;
     match file {
         File { format, .. } if format != FORMAT => Err(format!("it has format {format}, and this is {FORMAT}")),
@@ -229,7 +226,7 @@ struct Writing {
 
 impl Writing {
     fn write(self) {
-        match keep::write(&self.path, self.order, &self.file) {
+        match keep::write(&self.path, keep::OPEN, self.order, &self.file) {
             Ok(false) => {}
             Ok(true) => {
                 TOLD.store(false, Ordering::Relaxed);
@@ -267,7 +264,7 @@ impl Core {
     }
 
     /// What a profile of this site belongs to now. `None` while that is not known.
-    fn belongs(&self, site: Site) -> Option<(Identity, Stamp)> {
+    pub(super) fn belongs(&self, site: Site) -> Option<(Identity, Stamp)> {
         let slot = self.lanes.of(site.variant).find(|slot| slot.site == site);
         if let Some(loaded) = slot.and_then(|slot| slot.loaded.as_ref()) {
             return Some((loaded.identity.clone(), loaded.content.stamp));
@@ -293,7 +290,7 @@ impl Core {
         for variant in self.catalog.variants() {
             for site in self.sched.places(variant) {
                 self.event(self.memory(site));
-                if let Some(event) = self.stored(site) {
+                for event in self.stored(site) {
                     self.event(event);
                 }
             }
@@ -306,16 +303,20 @@ impl Core {
         Event::Memory { site, bytes: self.catalog.memory(site.variant, gpu) }
     }
 
-    /// What is known here, to be told to the scheduler, where that is not what it was: because an earlier run measured it,
-    /// or because the model's file, or the device, is another one since.
-    pub(super) fn stored(&mut self, site: Site) -> Option<Event> {
-        let (identity, stamp) = self.belongs(site)?;
-        let profile = Box::new(self.profiles.read(site, &identity, stamp)?);
-        // What has ended and is not charged yet was measured before.
-        self.tallies.forget(site);
-        let what = if *profile == Profile::default() { "nothing was" } else { "it was" };
-        log::debug!("{} on {}: {what} measured before", self.catalog.name(site.variant), identity.device);
-        Some(Event::Profile { site, profile })
+    /// What is known here, to be told to the scheduler in this order, where that is not what it was: because an earlier run
+    /// measured it, or because the model's file, or the device, is another one since.
+    pub(super) fn stored(&mut self, site: Site) -> Vec<Event> {
+        let Some((identity, stamp)) = self.belongs(site) else { return Vec::new() };
+        let profile = self.profiles.read(site, &identity, stamp).map(Box::new);
+        if let Some(profile) = &profile {
+            // What has ended and is not charged yet was measured before.
+            self.tallies.forget(site);
+            let what = if **profile == Profile::default() { "nothing was" } else { "it was" };
+            log::debug!("{} on {}: {what} measured before", self.catalog.name(site.variant), identity.device);
+        }
+        let habits = self.remembered(site, &identity, profile.is_some());
+        // A profile makes forgotten what was known of its lane.
+        profile.map(|profile| Event::Profile { site, profile }).into_iter().chain(habits).collect()
     }
 
     /// Writes what was learnt where it is worth that.

@@ -207,7 +207,7 @@ impl Core {
         let slots = slot.slots;
         self.lane_woke(id);
         // What was known may be of another file, or of none: its digest has become known only now.
-        if let Some(event) = self.stored(site) {
+        for event in self.stored(site) {
             self.event(event);
         }
         self.event(Event::LaneReady { lane: id, slots });

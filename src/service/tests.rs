@@ -16,6 +16,7 @@ use crate::models::ggml_type::GgmlType;
 use crate::models::gguf::write::{TensorSpec, Writer};
 use crate::sched::Class;
 
+mod habits;
 mod on_gpus;
 
 /// Longest wait for anything: it bounds a failure, it times nothing.

@@ -125,7 +125,12 @@ impl Trust {
 
     /// Writes it. What cannot be written is found out again.
     fn write(&self) {
-        super::keep::later(self.state.join("trust.json"), "which GPUs are trusted", self.file.clone());
+        super::keep::later(
+            self.state.join("trust.json"),
+            super::keep::OPEN,
+            "which GPUs are trusted",
+            self.file.clone(),
+        );
     }
 
     /// What waits for the CPU's answer is of no use any more.
