@@ -462,7 +462,8 @@ fn an_interrupted_chat_goes_on() {
 /// What is shipped for the simulator.
 fn shipped(kind: &str) -> Vec<String> {
     let folder = format!("{}/dist/sim/{kind}", env!("CARGO_MANIFEST_DIR"));
-    let mut files: Vec<_> = fs::read_dir(folder).expect("is there").map(|f| f.expect("a file").path()).collect();
+    let all = fs::read_dir(folder).expect("is there").map(|f| f.expect("a file").path());
+    let mut files: Vec<_> = all.filter(|path| path.is_file()).collect();
     files.sort();
     files.into_iter().map(|path| path.into_os_string().into_string().expect("UTF-8")).collect()
 }
@@ -522,4 +523,35 @@ fn a_simulation_is_measured_by_what_could_have_been_and_bad_files_are_explained(
     let lines = good(&run(wattlm(&["simulate", "--random", "2", "--seed", "9", "--json"])));
     let lines: Vec<Value> = lines.lines().map(json).collect();
     assert_eq!((lines.len(), &lines[0]["pair"], &lines[2]["chances"]["pairs"]), (3, &0.into(), &2.into()));
+}
+
+#[test]
+fn a_scheduler_may_have_lived_before_it_is_simulated() {
+    let file = |path: &str| format!("{}/dist/sim/{path}", env!("CARGO_MANIFEST_DIR"));
+    let (device, chat) = (file("devices/raspberry-pi-5.toml"), file("traces/chat.jsonl"));
+    let args = ["simulate", "--json", "--device", &device, "--trace", &chat];
+    let new = json(&good(&run(wattlm(&args))));
+    let histories = shipped("traces/history");
+    assert_eq!(histories.len(), 4);
+    for history in &histories {
+        let lived = json(&good(&run(wattlm(&[&args[..], &["--history", history]].concat()))));
+        let asked = fs::read_to_string(history).expect("a trace").lines().count() as u64;
+        assert_eq!((new["lived"].as_u64(), lived["lived"].as_u64()), (Some(0), Some(asked)), "{lived}");
+        // Those that it is compared with have no history.
+        assert_eq!(lived["always_cpu"], new["always_cpu"]);
+        assert_eq!(lived["scheduler"]["requests"], new["scheduler"]["requests"]);
+    }
+    let bad = run(wattlm(&["simulate", "--device", &device, "--trace", &chat, "--history", &device]));
+    assert!(err(&bad).contains("raspberry-pi-5.toml:1: "), "{}", err(&bad));
+    for args in [&["--history", &chat][..], &["--lived"], &["--random", "1", "--history", &chat]] {
+        assert_eq!(run(wattlm(&[&["simulate"], args].concat())).status.code(), Some(2), "{args:?}");
+    }
+    assert_eq!(run(wattlm(&[&args[..], &["--lived"]].concat())).status.code(), Some(2));
+    let random = |more: &[&str]| {
+        let text = good(&run(wattlm(&[&["simulate", "--random", "1", "--seed", "9", "--json"], more].concat())));
+        json(text.lines().next().expect("a pair"))["contest"].clone()
+    };
+    let (new, lived) = (random(&[]), random(&["--lived"]));
+    assert_eq!((new["lived"].as_u64(), lived["lived"].as_u64()), (Some(0), lived["scheduler"]["requests"].as_u64()));
+    assert_eq!(new["always_cpu"], lived["always_cpu"]);
 }

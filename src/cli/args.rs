@@ -530,6 +530,10 @@ pub(super) struct Simulate {
     /// The requests
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "device")]
     pub(super) trace: Option<PathBuf>,
+    /// Requests that the scheduler lives through before, on the same device; then it is restarted: lanes are cold, what it
+    /// learnt is kept
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, requires = "device")]
+    pub(super) history: Option<PathBuf>,
     /// What the scheduler saves
     #[arg(long, value_name = "POLICY", default_value = "min-energy")]
     pub(super) policy: Policy,
@@ -545,6 +549,9 @@ pub(super) struct Simulate {
     /// Draws so many devices and traces by chance and shows how the regret is distributed; takes a second or two for each
     #[arg(long, value_name = "N", conflicts_with = "device", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub(super) random: Option<u32>,
+    /// With --random: lets the scheduler live through another trace of the same kind before each, and restarts it
+    #[arg(long, requires = "random", conflicts_with = "device")]
+    pub(super) lived: bool,
 }
 
 /// Checks and explains the configuration

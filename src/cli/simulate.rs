@@ -7,24 +7,27 @@ use serde_json::json;
 use super::args::Simulate;
 use super::print::{seconds, table, Gauge, Out};
 use crate::error::{Code, Error, Result};
-use crate::sim::{chances, contest, pair, Chances, Contest, Device, Options, Percentiles, Summary, Trace};
+use crate::sim::{chances, contest, day_before, pair, Chances, Contest, Device, Options, Percentiles, Summary, Trace};
 
 /// A file beyond this is none that somebody wrote.
 const LARGEST: u64 = 64 << 20;
 
 pub(super) fn run(args: &Simulate, out: Out) -> Result<()> {
-    let options = Options { policy: args.policy.into(), calibrated: !args.uncalibrated, seed: args.seed };
+    let options =
+        Options { policy: args.policy.into(), calibrated: !args.uncalibrated, seed: args.seed, history: None };
     if let Some(pairs) = args.random {
-        return random(pairs, options, out);
+        return random(pairs, args.lived, options, out);
     }
     let (Some(device), Some(trace)) = (&args.device, &args.trace) else {
         return Err(Error::new(Code::InvalidRequest, "name two files, --device FILE and --trace FILE, or --random N"));
     };
     let device = Device::parse(&read(device)?, &device.display().to_string())?;
-    let trace = Trace::parse(&read(trace)?, &trace.display().to_string(), &device)?;
-    let contest = contest(&device, &trace, options, args.oracle);
+    let parse = |file: &Path| Trace::parse(&read(file)?, &file.display().to_string(), &device);
+    let trace = parse(trace)?;
+    let history = args.history.as_deref().map(parse).transpose()?;
+    let contest = contest(&device, &trace, Options { history: history.as_ref(), ..options }, args.oracle);
     if contest.scheduler.stuck {
-        return Err(stuck("please report both files"));
+        return Err(stuck("please report the files"));
     }
     out.either(&contest, page(&contest))
 }
@@ -46,14 +49,16 @@ fn read(path: &Path) -> Result<String> {
     std::fs::read_to_string(path).map_err(|e| wrong(e.to_string()))
 }
 
-/// Pairs by chance, one after another.
-fn random(pairs: u32, options: Options, out: Out) -> Result<()> {
+/// Pairs by chance, one after another; `lived`: each after another trace of the same shape.
+fn random(pairs: u32, lived: bool, options: Options<'_>, out: Out) -> Result<()> {
     let mut gauge = Gauge::new("simulating");
     let (mut all, mut kinds) = (Vec::new(), Vec::new());
     for number in 0..pairs {
         gauge.show(number as f32 / pairs as f32);
-        let (device, kind, trace) = pair(options.seed, number);
-        let contest = contest(&device, &trace, options, true);
+        let (device, shape, trace) = pair(options.seed, number);
+        let history = day_before(options.seed, number, &device, shape).filter(|_| lived);
+        let kind = shape.kind.name();
+        let contest = contest(&device, &trace, Options { history: history.as_ref(), ..options }, true);
         if out.json {
             out.object(&json!({"pair": number, "trace": kind, "requests": trace.asks.len(), "contest": contest}))?;
         }
@@ -147,6 +152,9 @@ fn page(c: &Contest) -> String {
     if c.calibration_joules > 0.0 {
         page += &format!("calibrated before with {:.0} J, which no figure above contains\n", c.calibration_joules);
     }
+    if c.lived > 0 {
+        page += &format!("the scheduler lived through {} requests before, which no figure above contains\n", c.lived);
+    }
     page += "Joules are those above idle. Regret: what the scheduler took more than these plans.";
     page
 }
@@ -225,7 +233,7 @@ mod tests {
     #[test]
     fn a_page_has_a_row_for_each_and_says_what_they_are() {
         let (device, _, trace) = pair(5, 0);
-        let options = Options { policy: Policy::MinEnergy, calibrated: true, seed: 1 };
+        let options = Options { policy: Policy::MinEnergy, calibrated: true, seed: 1, history: None };
         let page = page(&contest(&device, &trace, options, false));
         for part in ["scheduler", "always CPU", "always GPU", "best fixed", "ran on: ", "calibrated before with"] {
             assert!(page.contains(part), "{part} in\n{page}");
@@ -236,7 +244,7 @@ mod tests {
     #[test]
     fn a_pair_that_nothing_came_of_is_an_error_that_names_it() {
         let (device, _, trace) = pair(5, 0);
-        let options = Options { policy: Policy::MinEnergy, calibrated: true, seed: 1 };
+        let options = Options { policy: Policy::MinEnergy, calibrated: true, seed: 1, history: None };
         let mut all = vec![contest(&device, &trace, options, false); 3];
         assert!(sound(&chances(&all), 5).is_ok());
         all[1].scheduler.stuck = true;

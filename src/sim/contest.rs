@@ -7,7 +7,7 @@ use super::device::Device;
 use super::driver::{play, Options, Played};
 use super::oracle::{clairvoyant, hindsight, May, Score};
 use super::outcome::Fate;
-use super::random::{random_device, random_trace};
+use super::random::{random_device, random_trace, trace, Shape, BEFORE};
 use super::report::{regret, Percentiles, Summary};
 use super::rng::Rng;
 use super::script::{Keep, Plans, Way};
@@ -23,6 +23,8 @@ pub struct Contest {
     pub scheduler: Summary,
     /// Joules above idle of the calibration before; in no other figure.
     pub calibration_joules: f64,
+    /// Requests that the scheduler lived through before; in no other figure either.
+    pub lived: usize,
     /// How many requests were planned for which reason.
     pub reasons: std::collections::BTreeMap<String, u32>,
     /// What forecasts of joules were off by, in the middle and in 95 of a hundred, as parts of what was used.
@@ -62,7 +64,7 @@ pub struct Regrets {
 }
 
 /// Runs the scheduler and what it is measured by.
-pub fn contest(device: &Device, trace: &Trace, options: Options, oracle: bool) -> Contest {
+pub fn contest(device: &Device, trace: &Trace, options: Options<'_>, oracle: bool) -> Contest {
     let played = play(device, trace, options);
     let own = Score::of(&played.outcome, trace);
     let fixed = hindsight(device, trace, own.into());
@@ -105,6 +107,7 @@ pub fn contest(device: &Device, trace: &Trace, options: Options, oracle: bool) -
     Contest {
         device: device.name.clone(),
         calibration_joules: played.calibration,
+        lived: options.history.map_or(0, |history| history.asks.len()),
         reasons: reasons(&played),
         forecast_error: forecast_error(&played),
         scheduler,
@@ -178,17 +181,24 @@ pub struct Chances {
     pub gap: Option<Percentiles>,
 }
 
-/// A pair by chance.
-pub fn pair(seed: u64, number: u32) -> (Device, &'static str, Trace) {
+/// A pair by chance, and what the trace is made from.
+pub fn pair(seed: u64, number: u32) -> (Device, Shape, Trace) {
     let mut rng = Rng::new(seed).apart(u64::from(number) + 1);
     loop {
         let device = random_device(&mut rng, format!("random-{seed}-{number}"));
-        let (kind, lines) = random_trace(&mut rng);
+        let (shape, lines) = random_trace(&mut rng);
         let lines: Vec<_> = lines.into_iter().enumerate().collect();
         if let Ok(trace) = Trace::new(&lines, &device) {
-            return (device, kind.name(), trace);
+            return (device, shape, trace);
         }
     }
+}
+
+/// Another trace of that shape, as the days before the pair's own may have been.
+pub fn day_before(seed: u64, number: u32, device: &Device, shape: Shape) -> Option<Trace> {
+    let mut rng = Rng::new(seed).apart(u64::from(number) + 1).apart(BEFORE);
+    let lines: Vec<_> = trace(shape, &mut rng).into_iter().enumerate().collect();
+    Trace::new(&lines, device).ok()
 }
 
 /// Sums up contests of pairs by chance.

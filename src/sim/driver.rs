@@ -24,13 +24,16 @@ use crate::units::{Microjoules, Microwatts};
 
 /// How the scheduler is run.
 #[derive(Debug, Clone, Copy)]
-pub struct Options {
+pub struct Options<'a> {
     /// What it saves.
     pub policy: Policy,
     /// It begins with profiles as `wattlm calibrate` measures them; else with none.
     pub calibrated: bool,
     /// Of the sensor's noise.
     pub seed: u64,
+    /// It has lived through this on the same device before, and was restarted since: it begins with cold lanes, with what it
+    /// learnt of the traffic, and with its profiles as they were by then.
+    pub history: Option<&'a Trace>,
 }
 
 /// What the scheduler thought and what it was like.
@@ -54,9 +57,16 @@ pub struct Played {
 }
 
 /// Runs the scheduler over a trace.
-pub fn play(device: &Device, trace: &Trace, options: Options) -> Played {
+pub fn play(device: &Device, trace: &Trace, options: Options<'_>) -> Played {
     let mut driver = Driver::new(device, trace, options);
-    let outcome = World::new(device, trace).run(&mut driver);
+    let mut stuck = false;
+    if let Some(history) = options.history {
+        let mut before = Driver { planned: vec![None; history.asks.len()], ..driver };
+        stuck = World::new(device, history).run(&mut before).stuck;
+        driver = before.restarted(device, trace, options);
+    }
+    let mut outcome = World::new(device, trace).run(&mut driver);
+    outcome.stuck |= stuck;
     Played { outcome, planned: driver.planned, calibration: driver.calibration }
 }
 
@@ -127,7 +137,7 @@ fn id(ask: usize) -> RequestId {
 }
 
 impl Driver {
-    fn new(device: &Device, trace: &Trace, options: Options) -> Driver {
+    fn new(device: &Device, trace: &Trace, options: Options<'_>) -> Driver {
         let threads = device.lanes.iter().filter(|lane| lane.device == 0).map(LaneSpec::threads).max();
         let mut driver = Driver {
             sched: Sched::new(Limits {
@@ -163,6 +173,20 @@ impl Driver {
             }
         }
         driver
+    }
+
+    /// As a daemon that ended and was started again: with what it kept, and with nothing else. The meter is the same.
+    fn restarted(self, device: &Device, trace: &Trace, options: Options<'_>) -> Driver {
+        let mut next = Driver::new(device, trace, Options { calibrated: false, ..options });
+        (next.meter, next.calibration) = (self.meter, self.calibration);
+        let habits = Box::new(self.sched.habits());
+        for site in self.sites {
+            if let Some(profile) = self.sched.profile(site) {
+                next.sched.handle(Event::Profile { site, profile: Box::new(profile.clone()) }, Time::ZERO);
+            }
+        }
+        next.sched.handle(Event::Habits(habits), Time::ZERO);
+        next
     }
 
     fn arrival(ask: usize, world: &World<'_>) -> Arrival {

@@ -24,7 +24,7 @@ mod trace;
 mod world;
 
 pub use bound::bound;
-pub use contest::{chances, contest, pair, Chances, Contest, Regrets};
+pub use contest::{chances, contest, day_before, pair, Chances, Contest, Regrets};
 pub use device::Device;
 pub use driver::{play, Options, Planned, Played};
 pub use oracle::{clairvoyant, hindsight, Clairvoyant, Found, Hindsight, May, Score};

@@ -36,7 +36,7 @@ impl Kind {
 }
 
 /// What a trace is made from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
     /// Of what kind.
     pub kind: Kind,
@@ -46,22 +46,35 @@ pub struct Shape {
     pub scale: (f64, f64, f64),
 }
 
+/// The stream of what came before a trace.
+pub(super) const BEFORE: u64 = 100;
+
 /// The shipped trace of a kind.
 pub fn shipped(kind: Kind) -> Vec<Line> {
+    like_shipped(kind, 0)
+}
+
+/// Another one, as the day before may have been.
+pub fn shipped_history(kind: Kind) -> Vec<Line> {
+    like_shipped(kind, BEFORE)
+}
+
+fn like_shipped(kind: Kind, stream: u64) -> Vec<Line> {
     let count = match kind {
         Kind::Voice => 60,
         Kind::Chat | Kind::Log => 40,
         Kind::Burst => 48,
     };
-    trace(Shape { kind, count, scale: (1.0, 1.0, 1.0) }, &mut Rng::new(2026).apart(kind as u64))
+    trace(Shape { kind, count, scale: (1.0, 1.0, 1.0) }, &mut Rng::new(2026).apart(kind as u64 + stream))
 }
 
 /// A trace by chance: some of each kind.
-pub fn random_trace(rng: &mut Rng) -> (Kind, Vec<Line>) {
+pub fn random_trace(rng: &mut Rng) -> (Shape, Vec<Line>) {
     let kind = Kind::ALL[rng.even(0.0, 4.0) as usize % 4];
     let count = rng.even(30.0, 80.0) as usize;
     let scale = (rng.log(0.25, 4.0), rng.log(0.3, 3.0), rng.log(0.4, 2.5));
-    (kind, trace(Shape { kind, count, scale }, rng))
+    let shape = Shape { kind, count, scale };
+    (shape, trace(shape, rng))
 }
 
 /// A trace of this shape.
@@ -270,19 +283,23 @@ mod tests {
     use super::*;
     use crate::sim::Trace;
 
-    fn file(kind: Kind) -> std::path::PathBuf {
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("dist/sim/traces/{}.jsonl", kind.name()))
+    fn file(folder: &str, kind: Kind) -> std::path::PathBuf {
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("dist/sim/{folder}/{}.jsonl", kind.name()))
     }
 
     /// `UPDATE=1` writes them.
     #[test]
     fn shipped_traces_are_those_of_the_generator() {
         for kind in Kind::ALL {
-            let text: String = shipped(kind).iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
-            if std::env::var_os("UPDATE").is_some() {
-                std::fs::write(file(kind), &text).unwrap();
+            for (folder, lines) in [("traces", shipped(kind)), ("traces/history", shipped_history(kind))] {
+                let text: String = lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n").collect();
+                if std::env::var_os("UPDATE").is_some() {
+                    std::fs::create_dir_all(file(folder, kind).parent().unwrap()).unwrap();
+                    std::fs::write(file(folder, kind), &text).unwrap();
+                }
+                assert_eq!(std::fs::read_to_string(file(folder, kind)).unwrap(), text, "{folder} {}", kind.name());
             }
-            assert_eq!(std::fs::read_to_string(file(kind)).unwrap(), text, "{}", kind.name());
+            assert_ne!(shipped(kind), shipped_history(kind));
         }
     }
 

@@ -5,7 +5,8 @@ use super::oracle::{clairvoyant, hindsight, run, May};
 use super::outcome::{Fate, Outcome};
 use super::script::{Keep, Plans, Way};
 use super::trace::{Line, Trace};
-use super::{bound, Rng};
+use super::{bound, day_before, pair, play, Options, Rng};
+use crate::sched::Policy;
 
 /// A CPU of two threads and a GPU that is fast with prompts; round figures.
 const DEVICE: &str = "name = \"d\"\nidle_watts = 2\nmemory = \"4G\"\n[[variant]]\nname = \"m\"\ncell_bytes = 1000\n\
@@ -247,4 +248,29 @@ fn nothing_fixed_beats_the_clairvoyant_and_nothing_at_all_the_bound() {
         let least = bound(&device, &trace, &answered);
         assert!(least > 0.0 && least <= best.found.score.joules, "{seed}: {least} {:?}", best.found.score);
     }
+}
+
+#[test]
+fn who_lived_before_begins_with_what_it_learnt_and_with_cold_lanes() {
+    let mut ratios = Vec::new();
+    for number in 0..16 {
+        let (device, shape, trace) = pair(1, number);
+        let history = day_before(1, number, &device, shape).unwrap();
+        assert!(history != trace && history.asks.len() == trace.asks.len());
+        let options = Options { policy: Policy::MinEnergy, calibrated: true, seed: 1, history: None };
+        let again = Options { history: Some(&history), ..options };
+        let (new, lived) = (play(&device, &trace, options).outcome, play(&device, &trace, again));
+        if number == 0 {
+            assert_eq!(lived.outcome, play(&device, &trace, again).outcome);
+        }
+        // The books are those of the trace alone, and begin with bringing up a lane.
+        let outcome = lived.outcome;
+        let all = outcome.requests.iter().all(|request| request.end.is_some());
+        assert!(all && !outcome.stuck && outcome.wakes > 0 && outcome.joules.wake > 0.0, "{number}: {outcome:?}");
+        assert_eq!((outcome.requests.len(), lived.planned.len()), (trace.asks.len(), trace.asks.len()));
+        assert!(lived.calibration > 0.0);
+        ratios.push(outcome.joules.active() / new.joules.active());
+    }
+    let mean = ratios.iter().sum::<f64>() / ratios.len() as f64;
+    assert!(mean < 1.0, "{mean}: {ratios:?}");
 }
