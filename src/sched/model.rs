@@ -145,7 +145,8 @@ impl Input<'_> {
                 moves: Some(self.figure()),
             });
             let savings = vec![(self.figure(), self.figure()); self.below(20)];
-            habits.sites.push(SiteHabits { site: self.site(), savings });
+            let crowd = Some(self.figure());
+            habits.sites.push(SiteHabits { site: self.site(), savings, crowd });
         }
         habits
     }

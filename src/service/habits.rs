@@ -209,7 +209,7 @@ mod tests {
         Named {
             clients: vec![client("user:7", 30), client("client:camera", 9)],
             variants: vec![VariantHabits { variant: "abc".into(), gaps: vec![3.0], crowd: None, moves: Some(1e-5) }],
-            sites: vec![SiteHabits { site: "gpu0-1.json".into(), savings: vec![(2.0, 1.0)] }],
+            sites: vec![SiteHabits { site: "gpu0-1.json".into(), savings: vec![(2.0, 1.0)], crowd: Some(1.5) }],
             off: 0.25,
             contention: Some(0.5),
         }
@@ -329,7 +329,13 @@ mod tests {
                     moves: Some(1.0 / 7.0),
                 })
                 .collect(),
-            sites: (0..999).map(|n| SiteHabits { site: long(n), savings: vec![(-1e8 / 7.0, 1e8 / 7.0); 99] }).collect(),
+            sites: (0..999)
+                .map(|n| SiteHabits {
+                    site: long(n),
+                    savings: vec![(-1e8 / 7.0, 1e8 / 7.0); 99],
+                    crowd: Some(1e8 / 7.0),
+                })
+                .collect(),
             off: 1.0 / 7.0,
             contention: Some(1.0 / 7.0),
         };
