@@ -177,8 +177,9 @@ fn a_gpu_is_trusted_by_its_probe_and_answers_as_the_cpu_does() {
     assert_eq!(on_gpu.info.threads, 1);
     assert!(on_gpu.info.sandbox.contains("seccomp"), "{}", on_gpu.info.sandbox);
     // No driver in the process of a lane on the CPU.
-    assert!(on_gpu.maps().contains("libggml-vulkan"));
-    assert!(!on_cpu.maps().contains("libggml-vulkan") && !on_cpu.maps().contains("libvulkan"));
+    let backend = format!("libggml-{}", gpu.id.module);
+    assert!(on_gpu.maps().contains(&backend));
+    assert!(!["libvulkan", "libcuda", &backend].iter().any(|library| on_cpu.maps().contains(library)));
 
     let (cpu, gpu) = (on_cpu.probe(), on_gpu.probe());
     assert_eq!(cpu.choices.len(), STEPS);

@@ -42,6 +42,8 @@ const SHARE: f64 = 0.15;
 const ROOM: f64 = 0.8;
 /// The service looks at the meter for a little longer than something runs: that shows what a resident model draws.
 const REST: Duration = Duration::from_millis(1500);
+/// A service that was just started has looked for GPUs by then.
+const SEARCH: Duration = Duration::from_secs(60);
 
 pub(super) fn run(args: &Calibration, client: &Client, out: Out) -> Result<ExitCode> {
     let variants = variants(client, args.model.as_deref())?;
@@ -97,8 +99,21 @@ fn variants(client: &Client, name: Option<&str>) -> Result<Vec<VariantInfo>> {
     }
 }
 
+/// The status, once the service has looked for GPUs: it may just have been started.
+fn searched(client: &Client) -> Result<Value> {
+    let until = Instant::now() + SEARCH;
+    loop {
+        let status = client.status()?;
+        let known = !status["no_gpu"].is_null() || status["gpus"].as_array().is_some_and(|gpus| !gpus.is_empty());
+        if known || Instant::now() >= until {
+            return Ok(status);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
 fn measure_all(args: &Calibration, client: &Client, variants: &[VariantInfo]) -> Result<()> {
-    let status = client.status()?;
+    let status = searched(client)?;
     let gpus = status["gpus"].as_array().is_some_and(|gpus| !gpus.is_empty());
     let status: Status = read(status)?;
     let mut backends = vec![Backend::Cpu];

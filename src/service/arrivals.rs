@@ -10,7 +10,7 @@ use super::prefixes::Outline;
 use super::requests::Request;
 use crate::error::{Code, Error};
 use crate::lane::{Prompt, RequestId, Tenant};
-use crate::sched::{Arrival, Candidate, Endpoint, Event, Site};
+use crate::sched::{Arrival, Backend, Candidate, Endpoint, Event, Site};
 
 /// Answer tokens assumed for fairness where a request does not bound them; it is corrected by nothing, so it need only
 /// be of the right size.
@@ -25,6 +25,9 @@ struct Looked {
 
 impl Core {
     pub(super) fn arrived(&mut self, peer: Peer, id: RequestId, spec: Generate, mut sink: Box<dyn Sink>) {
+        if spec.backend == Some(Backend::Gpu) && self.gpus.may_come() {
+            return self.come_early(peer, id, spec, sink);
+        }
         self.totals.requests += 1;
         self.look_for_gpus_again();
         let Looked { resolved, outline, arrival } = match self.look_at(peer, id, &spec) {

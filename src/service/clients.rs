@@ -19,6 +19,10 @@ use crate::sched::{Event, LaneState, Site, VariantId};
 
 impl Core {
     pub(super) fn cancel(&mut self, peer: Peer, id: RequestId) -> Result<(), Error> {
+        if let Some(mut sink) = self.gpus.forget_early(id, |owner| peer.admin || owner.uid == peer.uid) {
+            let _ = sink.push(Update::Failed(Ending::Cancelled.error()));
+            return Ok(());
+        }
         let known = self.requests.get(&id).is_some_and(|r| peer.admin || r.peer.uid == peer.uid);
         if !known {
             // The same answer for somebody else's request: ids tell nothing.
@@ -29,6 +33,8 @@ impl Core {
     }
 
     pub(super) fn stop_request(&mut self, id: RequestId, ending: Ending) {
+        // Nobody listens any more to what was said of it.
+        self.gpus.forget_early(id, |_| true);
         if let Some(event) = self.end_request(id, ending) {
             self.event(event);
         }

@@ -194,9 +194,8 @@ impl Core {
     fn end(mut self, inbox: &Receiver<Msg>) {
         self.settle_all();
         self.account_rest();
-        let gone = || Error::new(Code::ShuttingDown, "the daemon is stopping");
         for (_, request) in std::mem::take(&mut self.requests) {
-            request.fail(gone());
+            request.fail(stopping());
         }
         let watchers = std::mem::take(&mut self.lanes.by_id).into_values().flat_map(|l| l.watchers);
         let wishes = std::mem::take(&mut self.wishes).into_values().flat_map(|w| w.watchers);
@@ -204,8 +203,9 @@ impl Core {
             Msg::Generate { sink, .. } | Msg::Load { sink, .. } => Some(sink),
             _ => None,
         });
-        for mut sink in watchers.chain(wishes).chain(unheard) {
-            let _ = sink.push(Update::Failed(gone()));
+        let early = self.gpus.take_early().into_iter().map(|early| early.sink);
+        for mut sink in watchers.chain(wishes).chain(unheard).chain(early) {
+            let _ = sink.push(Update::Failed(stopping()));
         }
         for (_, reply) in self.unload_replies.drain(..) {
             reply(Ok(()));
@@ -253,6 +253,9 @@ impl Core {
             Msg::ShutDown { grace } => {
                 self.stop.get_or_insert(self.clock.now() + grace);
                 self.event(Event::ShutDown);
+                for mut early in self.gpus.take_early() {
+                    let _ = early.sink.push(Update::Failed(stopping()));
+                }
             }
         }
     }
@@ -408,4 +411,8 @@ pub(super) fn lane_events(tx: Sender<Msg>, backlog: Arc<Backlog>) -> EventFn {
         // Fails only after the service has ended, when nobody wants to know.
         let _ = tx.send(Msg::Lane(id, event));
     })
+}
+
+fn stopping() -> Error {
+    Error::new(Code::ShuttingDown, "the daemon is stopping")
 }

@@ -3,16 +3,20 @@
 //! They are looked for on a thread of its own, by whoever starts the lanes; the answer is kept until the configuration is
 //! read again, a driver has changed, which the files of drivers show, or the device has slept. No GPU is touched to see
 //! that. Then GPUs that failed get another chance as well.
+//!
+//! The first search takes a second or two, and longer where a driver has to be loaded. Requests that ask for a GPU wait for
+//! it, and for nothing else.
 
 use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
+use super::api::{Generate, Peer, Sink};
 use super::core::Core;
 use super::Msg;
 use crate::clock::{self, Time};
-use crate::lane::{GpuInfo, Gpus};
+use crate::lane::{GpuInfo, Gpus, RequestId};
 use crate::sched::{DeviceId, Site};
 
 /// Where Vulkan's loader looks for drivers, as a rule; the kernel's device nodes of GPUs.
@@ -41,8 +45,20 @@ const LOOK: Duration = Duration::from_secs(60);
 /// Shorter sleep is none: the two clocks are not read at once.
 const NAP: Duration = Duration::from_millis(500);
 
+/// So many requests wait for the first search; others are told that there is no GPU yet.
+const EARLY: usize = 64;
+
+/// A request that asks for a GPU before anybody knows whether there is one.
+pub(super) struct Early {
+    pub peer: Peer,
+    pub id: RequestId,
+    pub request: Generate,
+    pub sink: Box<dyn Sink>,
+    came: Time,
+}
+
 /// What is known of GPUs.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct GpuWatch {
     /// The last answer. `None`: there is none yet.
     pub gpus: Option<Gpus>,
@@ -62,6 +78,8 @@ pub(super) struct GpuWatch {
     pub again: bool,
     /// The configuration lets them be used.
     on: bool,
+    /// Who waits for the first search, in order.
+    early: Vec<Early>,
 }
 
 impl GpuWatch {
@@ -94,6 +112,22 @@ impl GpuWatch {
     /// Stands for the drivers as they were when GPUs were last looked for.
     pub fn drivers(&self) -> u64 {
         self.asked.unwrap_or(0)
+    }
+
+    /// Nobody knows yet whether there is one, and it will be known soon.
+    pub fn may_come(&self) -> bool {
+        self.gpus.is_none() && self.looking && self.early.len() < EARLY
+    }
+
+    /// It does not wait for the first search any more, if it did.
+    pub fn forget_early(&mut self, id: RequestId, may: impl Fn(&Peer) -> bool) -> Option<Box<dyn Sink>> {
+        let at = self.early.iter().position(|early| early.id == id && may(&early.peer))?;
+        Some(self.early.remove(at).sink)
+    }
+
+    /// Nobody waits for the first search any more.
+    pub fn take_early(&mut self) -> Vec<Early> {
+        std::mem::take(&mut self.early)
     }
 
     fn learn(&mut self, gpus: Gpus) {
@@ -145,6 +179,23 @@ impl Core {
         }
     }
 
+    /// This request waits for the first search.
+    pub(super) fn come_early(&mut self, peer: Peer, id: RequestId, request: Generate, sink: Box<dyn Sink>) {
+        let came = self.clock.now();
+        self.gpus.early.push(Early { peer, id, request, sink, came });
+    }
+
+    /// Those who waited for the first search are served, as if they came now.
+    pub(super) fn serve_early(&mut self) {
+        for Early { peer, id, mut request, sink, came } in self.gpus.take_early() {
+            let waited = self.clock.now().since(came);
+            for limit in [&mut request.deadline, &mut request.max_ttft].into_iter().flatten() {
+                *limit = limit.saturating_sub(waited);
+            }
+            self.arrived(peer, id, request, sink);
+        }
+    }
+
     pub(super) fn gpus_found(&mut self, gpus: Gpus) {
         self.gpus.looking = false;
         if std::mem::take(&mut self.gpus.pardon) {
@@ -162,6 +213,7 @@ impl Core {
         }
         self.gpus.learn(gpus);
         self.announce_sites();
+        self.serve_early();
     }
 }
 

@@ -127,7 +127,7 @@ impl Ledger {
         let core = self.rate().max(f64::MIN_POSITIVE);
         let weigh = |(id, a, b): &(LaneId, u64, u64)| {
             let rate = self.lanes.get(id).map_or(0.0, |l| l.rate_alone(self.model.gpu() / 1e3));
-            (b.saturating_sub(*a) as f64 * rate / core) as u64
+            ((b.saturating_sub(*a) as f64 * rate / core) as u64).max(u64::from(b > a))
         };
         let heavy: Vec<u64> = gpus.iter().map(weigh).collect();
         let by_gpus = heavy.iter().fold(0u64, |sum, w| sum.saturating_add(*w));

@@ -95,6 +95,9 @@ pub(super) struct Lane {
 /// CPU time over which a rate means something: far more than a tick's worth of noise.
 const RATE_FROM: u64 = 2_000_000;
 
+/// The least that a GPU at work is thought to draw, as a share of what one is thought to before anything is known.
+const LEAST_ALONE: f64 = 0.1;
+
 impl Lane {
     pub(super) fn new(waker: Option<RequestId>) -> Lane {
         Lane {
@@ -133,9 +136,10 @@ impl Lane {
         self.rate.unwrap_or(otherwise)
     }
 
-    /// Microjoules for a nanosecond of its clock while it runs alone.
+    /// Microjoules for a nanosecond of its clock while it runs alone. Never so little that it would have no part in what
+    /// is drawn from then on, and the rate would stay so: a GPU that uploads and compiles draws little more than one at rest.
     pub(super) fn rate_alone(&self, otherwise: f64) -> f64 {
-        self.alone.unwrap_or(otherwise)
+        self.alone.map_or(otherwise, |rate| rate.max(LEAST_ALONE * otherwise))
     }
 
     /// So much energy in so much of its clock, while hardly anything else ran.

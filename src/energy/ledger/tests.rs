@@ -546,3 +546,31 @@ fn what_a_cards_own_sensor_says_is_the_cards_and_the_processors_part_is_modelled
     near(on_cpu.total(), 2.0, 0.1);
     assert_eq!(on_cpu.estimated, on_cpu.total());
 }
+
+#[test]
+fn a_gpu_that_drew_nothing_at_first_is_charged_once_it_draws() {
+    const GPU: LaneId = LaneId(2);
+    for cards in [true, false] {
+        let mut device = Device::new();
+        device.ledger.sees_cards_alone(cards);
+        device.ledger.loading(GPU, None);
+        device.ledger.ready(GPU, Duration::ZERO, CELL);
+        device.cpu.gpus.insert(GPU, Duration::ZERO);
+        let pass = |device: &mut Device, works: bool, joules: f64| {
+            device.now = device.now + 100 * MS;
+            device.total += Microjoules::from_f64(joules);
+            if works {
+                *device.cpu.gpus.entry(GPU).or_default() += 100 * MS;
+                let parts = [StepPart { id: B, prefill: 0, decode: 1, context: 1 }];
+                device.ledger.step(GPU, device.cpu.gpus[&GPU], &parts);
+            }
+            device.read();
+        };
+        (0..30).for_each(|_| pass(&mut device, false, 8.0));
+        // It uploads and compiles, and draws less than at rest meanwhile, for its clocks are lower.
+        device.ledger.started(B, device.now);
+        (0..20).for_each(|_| pass(&mut device, true, 7.0));
+        (0..30).for_each(|_| pass(&mut device, true, 12.0));
+        near(device.finish(B).total(), 120.0, 12.0);
+    }
+}

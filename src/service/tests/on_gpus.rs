@@ -56,6 +56,13 @@ impl Rig {
     }
 
     fn with(clock: Option<CpuClock>) -> Rig {
+        let mut rig = Rig::just_started(clock);
+        rig.until(|core| core.gpus.any());
+        rig
+    }
+
+    /// GPUs are looked for, and nobody has heard what came of it.
+    fn just_started(clock: Option<CpuClock>) -> Rig {
         let dir = tempfile::tempdir().unwrap();
         let ((tx, inbox), (started, lanes)) = (channel(), channel());
         let looks = Arc::new(AtomicU64::new(0));
@@ -65,9 +72,7 @@ impl Rig {
         let mut core = Core::new(config, Box::new(puppets), tx);
         let variant = core.catalog.resolve("a").unwrap().variant;
         core.look_for_gpus(true);
-        let mut rig = Rig { core, inbox, lanes, looks, dir, variant };
-        rig.until(|core| core.gpus.any());
-        rig
+        Rig { core, inbox, lanes, looks, dir, variant }
     }
 
     fn cpu(&self) -> Site {
@@ -242,6 +247,44 @@ fn profile(prompt: (f64, f64), answer: (f64, f64)) -> Profile {
 
 fn answer(lane: &Puppet, probed: Probed) {
     lane.say(FromLane::Probed(Box::new(Ok(probed))));
+}
+
+#[test]
+fn who_asks_for_a_gpu_before_it_was_found_waits_for_that_and_nobody_else_does() {
+    let mut rig = Rig::just_started(None);
+    let on_gpu = |request: &mut Generate| request.backend = Some(Backend::Gpu);
+    let mut early = |n: u64, uid: u32, request: Generate| {
+        let (tx, updates) = channel();
+        let peer = Peer { uid, ..ROOT };
+        rig.core.arrived(peer, RequestId(n), request, Box::new(Collector(tx)));
+        updates
+    };
+    let gpu = || {
+        let mut request = plain("a");
+        on_gpu(&mut request);
+        request
+    };
+    let (mine, other, left) = (early(1, 0, gpu()), early(2, 7, gpu()), early(3, 0, gpu()));
+    let cpu = early(4, 0, plain("a"));
+    assert!([&mine, &other, &left].iter().all(|updates| updates.try_recv().is_err()), "they wait");
+    let stranger = Peer { uid: 8, admin: false, ..ROOT };
+    assert_eq!(rig.core.cancel(stranger, RequestId(2)).unwrap_err().code, Code::NotFound);
+    rig.core.cancel(Peer { uid: 7, admin: false, ..ROOT }, RequestId(2)).unwrap();
+    assert!(matches!(other.try_recv(), Ok(Update::Failed(error)) if error.code == Code::Cancelled));
+    rig.core.message(Msg::Abandon(RequestId(3)));
+    let lane = rig.lane();
+    assert!(!lane.device.is_gpu(), "the one that asks for nothing in particular");
+    rig.until(|core| core.gpus.any());
+    let lane = rig.wait_for(|rig| rig.lanes.try_recv().ok().filter(|lane| lane.device.is_gpu()));
+    assert_eq!(rig.state(RequestId(1)), RequestState::Waiting);
+    assert!(left.try_recv().is_err() && rig.core.requests.len() == 2);
+    drop((lane, cpu, mine));
+
+    // And who still waits when the service stops is told.
+    let mut rig = Rig::just_started(None);
+    let (_, updates) = rig.ask(on_gpu);
+    rig.core.message(Msg::ShutDown { grace: Duration::ZERO });
+    assert_eq!(rig.end(&updates).unwrap_err().code, Code::ShuttingDown);
 }
 
 #[test]
