@@ -64,11 +64,15 @@ impl Rig {
     /// GPUs are looked for, and nobody has heard what came of it.
     fn just_started(clock: Option<CpuClock>) -> Rig {
         let dir = tempfile::tempdir().unwrap();
+        let mut config = models(dir.path());
+        config.paths.modules = dir.path().join("modules");
+        Rig::on(dir, config, clock)
+    }
+
+    fn on(dir: TempDir, config: Config, clock: Option<CpuClock>) -> Rig {
         let ((tx, inbox), (started, lanes)) = (channel(), channel());
         let looks = Arc::new(AtomicU64::new(0));
         let puppets = Puppets { started: Some(started), gpu: Some(gpu()), looks: looks.clone(), clock };
-        let mut config = models(dir.path());
-        config.paths.modules = dir.path().join("modules");
         let mut core = Core::new(config, Box::new(puppets), tx);
         let variant = core.catalog.resolve("a").unwrap().variant;
         core.look_for_gpus(true);
@@ -543,4 +547,40 @@ fn what_was_measured_of_a_file_is_not_told_of_the_one_that_replaces_it() {
     lane.go(Gone::Clean);
     rig.wait_for(|rig| rig.phase(&lane).is_none().then_some(()));
     assert_eq!(rig.core.sched.profile(rig.cpu()), None);
+}
+
+#[test]
+fn what_a_gpus_lane_would_have_saved_is_told_when_the_gpu_is_found() {
+    let mut rig = Rig::new();
+    let (cpu, gpu) = (rig.cpu(), rig.gpu());
+    for site in [cpu, gpu] {
+        let phase = |tokens: u32| PhaseMeasured {
+            tokens,
+            context: 50,
+            batch: 1.0,
+            time: Duration::from_millis(u64::from(tokens) * 10),
+            energy: Microjoules(u64::from(tokens) * 50_000),
+        };
+        let measured = Measured { threads: 1, prefill: phase(50), decode: phase(9), ..Measured::default() };
+        rig.core.event(Event::Measured { id: RequestId(1 << 40), site, measured });
+        rig.core.profiles.measured(site, false);
+    }
+    for _ in 0..3 {
+        let _updates = rig.ask(|_| ()).1;
+        rig.core.habits.learnt();
+    }
+    rig.core.keep_profiles_now();
+    rig.core.keep_habits_now();
+    let of = |rig: &Rig, site| {
+        let sites = rig.core.sched.habits().sites;
+        sites.into_iter().find(|one| one.site == site).map_or(0, |one| one.savings.len())
+    };
+    assert_eq!(of(&rig, gpu), 3);
+    let Rig { core, dir, .. } = rig;
+    let config = core.catalog.config().clone();
+    drop(core);
+    let next = Rig::on(dir, config, None);
+    assert_eq!((of(&next, gpu), of(&next, cpu)), (3, 0), "the CPU's profile was not read here");
+    let variants = next.core.sched.habits().variants;
+    assert!(variants.iter().any(|one| one.variant == next.variant && one.gaps == [0.0, 0.0]), "{variants:?}");
 }
