@@ -16,6 +16,7 @@ mod budget;
 mod choose;
 mod coordinator;
 mod cost;
+mod credit;
 mod crowd;
 mod habits;
 mod hold;
@@ -25,6 +26,7 @@ mod length;
 #[cfg(any(test, fuzzing))]
 pub mod model;
 mod pace;
+mod place;
 mod plan;
 mod planning;
 mod power;
