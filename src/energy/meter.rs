@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::choose::{choose, Choice, Found};
 use super::counter::Moment;
-use super::sources::{discover, Role, Source};
+use super::sources::{discover, Source};
 use super::Scope;
 use crate::clock::{self, Time};
 use crate::units::Microjoules;
@@ -44,6 +44,8 @@ pub struct Reading {
     pub at: Time,
     /// Energy since the meter was opened. Never less than at an earlier reading. `None` while no sensor works.
     pub total: Option<Microjoules>,
+    /// Of that, what graphics cards' own sensors counted, where they stand beside others. It grows as `total` does.
+    pub cards: Option<Microjoules>,
     /// When the sensor itself last refreshed what it shows: the energy is that up to then. At most `at`.
     pub fresh: Time,
     /// This is the first reading after an outage and `total` holds what was used meanwhile (the sensor counted on).
@@ -105,10 +107,13 @@ pub struct Meter {
     best_rank: usize,
     complaint: Option<String>,
     total: u64,
+    /// Of that, cards' own.
+    of_cards: u64,
     /// Of a scaled sum what is less than a microjoule, or what a negative offset took before it was there.
     owed: f64,
     /// Seen since the last good reading.
     pending: u64,
+    pending_cards: u64,
     /// When there last was a good reading.
     counted: Option<Time>,
     /// Since when there is none, and whether what is used meanwhile may be told later.
@@ -142,8 +147,10 @@ impl Meter {
             best_rank: usize::MAX,
             complaint: None,
             total: 0,
+            of_cards: 0,
             owed: 0.0,
             pending: 0,
+            pending_cards: 0,
             counted: None,
             gap: None,
             fresh: Time::ZERO,
@@ -179,8 +186,7 @@ impl Meter {
     /// What it is now. It may change when a sensor fails for long or comes back, see [`Meter::epoch`].
     pub fn info(&self) -> MeterInfo {
         let names: Vec<&str> = self.members.iter().map(|m| m.source.spec().name.as_str()).collect();
-        let card = |m: &Member| m.source.spec().role == Role::Graphics;
-        let cards = !self.members.is_empty() && self.members.iter().all(card);
+        let cards = !self.members.is_empty() && self.members.iter().all(Member::is_card);
         MeterInfo { source: names.join("+"), scope: self.scope, refresh: self.refresh(), cards }
     }
 
@@ -265,7 +271,7 @@ impl Meter {
         self.scope = choice.scope(found);
         self.rank = choice.rank;
         self.best_rank = self.best_rank.min(choice.rank);
-        self.pending = 0;
+        (self.pending, self.pending_cards) = (0, 0);
         self.epoch += 1;
         self.probe();
         let info = self.info();
@@ -311,9 +317,14 @@ impl Meter {
     fn conclude(&mut self, now: Time, parts: &[Part], resumed: bool) -> Reading {
         let mut known = true;
         let mut all = !parts.is_empty();
-        for part in parts {
+        for (member, part) in self.members.iter().zip(parts) {
             match part {
-                Part::Energy(uj) => self.pending = self.pending.saturating_add(uj.0),
+                Part::Energy(uj) => {
+                    self.pending = self.pending.saturating_add(uj.0);
+                    if member.is_card() {
+                        self.pending_cards = self.pending_cards.saturating_add(uj.0);
+                    }
+                }
                 Part::Start => known = false,
                 Part::Nothing(told_later) => {
                     all = false;
@@ -324,19 +335,25 @@ impl Meter {
         if !all {
             let (since, before) = self.gap.unwrap_or((now, true));
             self.gap = Some((since, before && known));
-            return Reading { at: now, total: None, fresh: self.fresh, bridged: false };
+            return Reading { at: now, total: None, cards: None, fresh: self.fresh, bridged: false };
         }
         let gap = self.gap.take();
         let known = known && gap.is_none_or(|(_, known)| known);
-        let pending = std::mem::take(&mut self.pending);
+        let (pending, cards) = (std::mem::take(&mut self.pending), std::mem::take(&mut self.pending_cards));
         if let Some(before) = self.counted.filter(|_| known) {
+            let total = self.total;
             self.add(pending, now.since(before));
+            // The offset is nobody's in particular: it stays with the rest.
+            let cards = (cards as f64 * self.setting.scale).round() as u64;
+            self.of_cards = self.of_cards.saturating_add(cards.min(self.total - total));
         }
         self.counted = Some(now);
         let fresh = self.members.iter().map(|m| m.tracker.fresh()).min().unwrap_or(now);
         self.fresh = self.fresh.max(fresh).min(now);
         let bridged = known && (gap.is_some() || resumed);
-        Reading { at: now, total: Some(Microjoules(self.total)), fresh: self.fresh, bridged }
+        let beside = self.members.iter().any(Member::is_card) && !self.members.iter().all(Member::is_card);
+        let cards = beside.then_some(Microjoules(self.of_cards));
+        Reading { at: now, total: Some(Microjoules(self.total)), cards, fresh: self.fresh, bridged }
     }
 
     fn add(&mut self, uj: u64, time: Duration) {

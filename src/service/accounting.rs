@@ -128,7 +128,7 @@ pub(super) fn energy_status(metering: &Metering) -> EnergyStatus {
         prefill: t.prefill,
         decode: t.decode,
         watts: metering.ledger.watts(),
-        idle_watts: Some(crate::units::Microwatts::from_f64(metering.ledger.model().idle())),
+        idle_watts: Some(crate::units::Microwatts::from_f64(metering.ledger.idle_watts())),
     }
 }
 

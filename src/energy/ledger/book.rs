@@ -10,6 +10,7 @@ use super::lane::Segment;
 use super::{nanos, CpuUse, Ledger};
 use crate::clock::Time;
 use crate::energy::meter::Reading;
+use crate::energy::model::PowerModel;
 use crate::lane::LaneId;
 use crate::units::Microjoules;
 
@@ -22,6 +23,8 @@ const REST: f64 = 0.05;
 /// Active energy of an interval with less CPU time than this share of it goes to the baseline: there is nobody to
 /// charge it to.
 const NOBODY: f64 = 0.002;
+/// What GPUs' drivers may use of the CPU time of an interval that tells what CPUs draw.
+const SOME: f64 = 0.05;
 /// What a split between programs by CPU time may be off by, as a share of the smaller part: cores differ in what they
 /// draw by what they compute and who else does.
 const SPLIT_OFF: f64 = 0.25;
@@ -34,6 +37,60 @@ const NOISE_MEMORY: f64 = 0.5;
 /// Readings that are kept for a sensor that lags behind.
 const HISTORY: usize = 600;
 
+/// What the meter said of an interval, in microjoules.
+#[derive(Debug, Clone, Copy)]
+struct Measured {
+    all: u64,
+    /// Of that, what cards' own sensors said, where they stand beside others.
+    cards: Option<u64>,
+}
+
+/// Active energy that is split by weights.
+#[derive(Debug, Clone, Copy, Default)]
+struct Pot {
+    /// Microjoules.
+    energy: u64,
+    weight: u64,
+    /// What the idle draw that was taken off may be off by; and its noise, in squares.
+    off: f64,
+    noise: f64,
+}
+
+impl Pot {
+    /// What is left of this energy without its idle part.
+    fn new(energy: u64, idle: u64, weight: u64, model: &PowerModel, seconds: f64) -> Pot {
+        let known: f64 = if idle < energy && idle > 0 { 1.0 } else { 0.0 };
+        Pot {
+            energy: energy - idle,
+            weight,
+            off: known * 2.0 * model.idle_error() * seconds * 1e6,
+            noise: known * (2.0 * model.idle_noise() * 1e6).powi(2) * 2.0 * NOISE_MEMORY * seconds,
+        }
+    }
+
+    /// So much of it, and the rest, each with weights of its own.
+    fn split(self, energy: u64, weight: u64, rest: u64) -> (Pot, Pot) {
+        let energy = energy.min(self.energy);
+        let share = self.share(energy);
+        let part =
+            |energy, weight, share: f64| Pot { energy, weight, off: self.off * share, noise: self.noise * share };
+        (part(energy, weight, share), part(self.energy - energy, rest, 1.0 - share))
+    }
+
+    fn part(&self, weight: u64) -> u64 {
+        (u128::from(self.energy) * u128::from(weight)).checked_div(u128::from(self.weight)).unwrap_or(0) as u64
+    }
+
+    /// The share of it that so much energy is.
+    fn share(&self, energy: u64) -> f64 {
+        if self.energy > 0 {
+            energy as f64 / self.energy as f64
+        } else {
+            0.0
+        }
+    }
+}
+
 impl Ledger {
     /// A reading of the meter, and the CPU time used when it was taken.
     pub fn sampled(&mut self, reading: Reading, cpu: CpuUse) {
@@ -43,7 +100,7 @@ impl Ledger {
         }
         let Some((from, _)) = &self.booked else {
             // The first: nothing is known of what was before.
-            self.meter = reading.total.map(|total| (total, 0));
+            self.count(reading);
             self.turned = self.turned.max(reading.at);
             let start = self.history.pop_back();
             if let Some((_, cpu)) = &start {
@@ -62,25 +119,26 @@ impl Ledger {
                 }
             }
             // A sensor that came, or came back without having counted: from here on it counts.
-            (Some(total), None) => {
+            (Some(_), None) => {
                 self.book(from, reading.at, None);
-                self.meter = Some((total, 0));
+                self.count(reading);
             }
-            (Some(total), Some((_, modelled))) if modelled > 0 && !reading.bridged => {
+            (Some(_), Some((_, modelled))) if modelled > 0 && !reading.bridged => {
                 self.book(from, reading.at, None);
-                self.meter = Some((total, 0));
+                self.count(reading);
             }
             (Some(total), Some((before, 0))) => {
                 let upto = reading.fresh.min(reading.at);
                 let energy = total.saturating_sub(before);
                 if upto > from {
-                    self.book(from, upto, Some(energy.0));
-                    self.meter = Some((total, 0));
+                    let cards = reading.cards.zip(self.of_cards).map(|(now, before)| now.saturating_sub(before).0);
+                    self.book(from, upto, Some(Measured { all: energy.0, cards: cards.map(|c| c.min(energy.0)) }));
+                    self.count(reading);
                 } else if energy > Microjoules::ZERO {
                     // The sensor says more, and that it is old: nobody's in particular.
                     self.correct(i64::try_from(energy.0).unwrap_or(i64::MAX));
                     self.totals.metered += energy;
-                    self.meter = Some((total, 0));
+                    self.count(reading);
                 }
             }
             // It counted on while it could not be read: now it is known what that was.
@@ -90,13 +148,19 @@ impl Ledger {
                 let off = off.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64;
                 self.correct(off);
                 self.totals.metered = Microjoules(self.totals.metered.0.saturating_add_signed(off));
-                self.meter = Some((total, 0));
+                self.count(reading);
             }
         }
     }
 
+    /// Up to here the meter's totals are booked.
+    fn count(&mut self, reading: Reading) {
+        self.meter = reading.total.map(|total| (total, 0));
+        self.of_cards = reading.cards;
+    }
+
     /// Books the energy from one time to another: `measured`, or what the model says. Gives the energy.
-    fn book(&mut self, from: Time, to: Time, measured: Option<u64>) -> u64 {
+    fn book(&mut self, from: Time, to: Time, measured: Option<Measured>) -> u64 {
         let Some((_, before)) = self.booked.take() else { return 0 };
         let now = self.used_at(from, &before, to);
         let seconds = to.since(from).as_secs_f64();
@@ -111,7 +175,9 @@ impl Ledger {
         let mut lanes = steps(&now.lanes, &before.lanes);
         let by_lanes = lanes.iter().map(|(_, a, b)| b.saturating_sub(*a)).sum::<u64>();
         // What a GPU did is not seen in its worker's CPU time.
-        lanes.retain(|(id, _, _)| !now.gpus.contains_key(id));
+        let (drivers, on_cpus): (Vec<_>, Vec<_>) = lanes.drain(..).partition(|(id, _, _)| now.gpus.contains_key(id));
+        lanes = on_cpus;
+        let drivers: BTreeMap<LaneId, u64> = drivers.into_iter().map(|(id, a, b)| (id, b.saturating_sub(a))).collect();
         let mut gpus = steps(&now.gpus, &before.gpus);
         gpus.retain(|(id, _, _)| before.gpus.contains_key(id) || self.lanes.contains_key(id));
         let ours = nanos(own) + by_lanes;
@@ -132,55 +198,75 @@ impl Ledger {
         let heavy: Vec<u64> = gpus.iter().map(weigh).collect();
         let by_gpus = heavy.iter().fold(0u64, |sum, w| sum.saturating_add(*w));
 
-        let idle_watts = self.model.idle();
+        // What cards' own sensors said, which see nothing of the processor.
+        let of_cards = measured.and_then(|m| if self.cards { Some(m.all) } else { m.cards });
+        // What that takes is then modelled beside it, unless other sensors said it.
+        let beside = self.cards && measured.is_some();
         let modelled = || {
             let gpus = by_gpus as f64 * core;
-            Microjoules::from_f64((idle_watts + self.model.active(busy)) * seconds).0.saturating_add(gpus as u64)
+            Microjoules::from_f64((self.idle_watts() + self.model.active(busy)) * seconds).0.saturating_add(gpus as u64)
         };
-        // The CPU time of a GPU's worker is in what its GPU takes.
-        let on_cpu = lanes.iter().map(|(_, a, b)| b.saturating_sub(*a)).sum::<u64>();
-        let on_cpus = nanos(own).saturating_add(on_cpu).saturating_add(others);
-        // A card's own sensor sees nothing of the processor: what that takes is modelled beside it.
-        let apart = self.cards && measured.is_some();
-        let of_cpus = match apart {
-            true => Microjoules::from_f64(self.model.active(on_cpus as f64 / 1e9 / seconds.max(1e-9)) * seconds).0,
-            false => 0,
+        let on_lanes = lanes.iter().map(|(_, a, b)| b.saturating_sub(*a)).sum::<u64>();
+        let on_cpus = nanos(own).saturating_add(on_lanes).saturating_add(others);
+        let idle_of = |watts: f64, nobody: bool, energy: u64| match nobody {
+            true => energy,
+            false => Microjoules::from_f64(watts * seconds).0.min(energy),
         };
-        let seen = measured.unwrap_or_else(modelled);
-        let energy = seen.saturating_add(of_cpus);
-        let mut idle = Microjoules::from_f64(idle_watts * seconds).0.min(seen);
-        if by_gpus == 0 && (apart || (all as f64) < NOBODY * seconds * 1e9) {
-            idle = seen;
-        }
-        let active = energy - idle;
+        let nobody = (all as f64) < NOBODY * seconds * 1e9;
+        let (cpu_pot, driver_pot, gpu_pot, energy, idle) = match of_cards {
+            // The CPU time of a GPU's worker is in what its GPU takes.
+            None => {
+                let energy = measured.map_or_else(modelled, |m| m.all);
+                let idle = idle_of(self.idle_watts(), by_gpus == 0 && nobody, energy);
+                let weight = on_cpus.saturating_add(by_gpus);
+                let pot = Pot::new(energy, idle, weight, &self.model, seconds);
+                (pot, Pot::default(), pot, energy, idle)
+            }
+            Some(cards) => {
+                let worked = gpus.iter().any(|(_, a, b)| b > a);
+                let works = self.model.active(on_cpus as f64 / 1e9 / seconds.max(1e-9)) * seconds;
+                let works = Microjoules::from_f64(works).0;
+                let (cpus, rests, model) = if beside {
+                    (works, 0, &self.model)
+                } else {
+                    let cpus = measured.map_or(0, |m| m.all).saturating_sub(cards);
+                    (cpus, idle_of(self.model.idle(), nobody, cpus), &self.card)
+                };
+                let rest = idle_of(model.idle(), !worked, cards);
+                let active = Pot::new(cpus, rests, 0, &self.model, seconds);
+                // The processor's sensor sees GPUs' workers, too. They wait busily, which draws less than to compute: theirs
+                // is what is left by those who draw what they draw when no GPU works.
+                let waits = drivers.values().fold(0u64, |sum, t| sum.saturating_add(*t));
+                let others = if worked && waits > 0 && !beside { works } else { u64::MAX };
+                let (cpu_pot, driver_pot) = active.split(others, on_cpus, waits);
+                let gpu_pot = Pot::new(cards, rest, by_gpus, model, seconds);
+                (cpu_pot, driver_pot, gpu_pot, cpus.saturating_add(cards), rests + rest)
+            }
+        };
+        let apart = of_cards.is_some();
+        let to_others = cpu_pot.part(others);
         let weight = on_cpus.saturating_add(by_gpus);
-        // What is split by CPU time, and what by the time that GPUs worked: with its weight.
-        let (cpu_pot, gpu_pot) =
-            if apart { ((of_cpus, on_cpus), (seen - idle, by_gpus)) } else { ((active, weight), (active, weight)) };
-        let part = |(energy, weight): (u64, u64), w: u64| {
-            (u128::from(energy) * u128::from(w)).checked_div(u128::from(weight)).unwrap_or(0) as u64
-        };
-        let to_others = part(cpu_pot, others);
         let alone = (apart || by_gpus as f64 >= ALONE * weight as f64) && heavy.len() == 1;
-        let shares: Vec<_> = lanes
-            .iter()
-            .map(|(id, a, b)| (*id, *a, *b, part(cpu_pot, b.saturating_sub(*a)), (false, apart)))
-            .chain(gpus.iter().zip(&heavy).map(|((id, a, b), w)| (*id, *a, *b, part(gpu_pot, *w), (alone, false))))
-            .collect();
-        let idle_off = 2.0 * self.model.idle_error() * seconds * 1e6;
-        let noise = (2.0 * self.model.idle_noise() * 1e6).powi(2) * 2.0 * NOISE_MEMORY * seconds;
-        let mut left = active.saturating_sub(to_others);
-        for (id, a, b, share, (alone, beside)) in shares {
-            let estimated = measured.is_none() || beside;
+        let by_cpu = lanes.iter().map(|(id, a, b)| (*id, *a, *b, (cpu_pot.part(b.saturating_sub(*a)), 0, 0), false));
+        let by_gpu = gpus.iter().zip(&heavy).map(|((id, a, b), w)| {
+            let waits = drivers.get(id).copied().unwrap_or(0);
+            (*id, *a, *b, (0, driver_pot.part(waits), gpu_pot.part(*w)), alone)
+        });
+        let shares: Vec<_> = by_cpu.chain(by_gpu).collect();
+        let mut left = (energy - idle).saturating_sub(to_others);
+        for (id, a, b, (of_cpu, of_driver, of_gpu), alone) in shares {
+            let estimated = measured.is_none() || (beside && of_cpu > 0);
             // Weights beyond all measure do not sum.
-            let share = share.min(left);
+            let share = of_cpu.saturating_add(of_driver).saturating_add(of_gpu).min(left);
             left -= share;
-            let of_all = if active > 0 { share as f64 / active as f64 } else { 0.0 };
+            let beside_others = if apart { of_cpu + of_driver } else { share };
+            let of = [(cpu_pot, of_cpu), (driver_pot, of_driver), (gpu_pot, of_gpu)];
+            let sum = |off: fn(&Pot) -> f64| of.iter().map(|(pot, part)| off(pot) * pot.share(*part)).sum::<f64>();
             let off = [
-                if idle < energy { idle_off * of_all } else { 0.0 },
-                if apart { 0.0 } else { SPLIT_OFF * share.min(to_others) as f64 },
+                sum(|pot| pot.off),
+                if beside { 0.0 } else { SPLIT_OFF * beside_others.min(to_others) as f64 },
                 if estimated { MODEL_OFF * share as f64 } else { 0.0 },
-                if idle < energy { noise * of_all } else { 0.0 },
+                sum(|pot| pot.noise),
             ];
             // Shared, until a step claims it.
             self.share(share);
@@ -200,18 +286,35 @@ impl Ledger {
         self.totals.metered += Microjoules(energy);
         self.totals.idle += Microjoules(idle);
         self.totals.others += Microjoules(to_others);
-        if measured.is_none() {
-            self.totals.estimated += Microjoules(energy);
-        } else {
-            self.totals.estimated += Microjoules(of_cpus);
-            // How much CPUs draw cannot be told beside a GPU at work.
-            if gpus.iter().any(|(_, a, b)| b > a) {
-                self.unseen = Default::default();
-            } else if apart {
+        let worked = gpus.iter().map(|(_, a, b)| b.saturating_sub(*a)).fold(0u64, u64::saturating_add);
+        // What a driver does beside steps, but for signs of life.
+        let waits = drivers.values().fold(0u64, |sum, t| sum.saturating_add(*t)) as f64;
+        let untold = worked > 0 || (apart && waits > (SOME * all as f64).max(NOBODY * seconds * 1e9));
+        match (measured, of_cards) {
+            (None, _) => self.totals.estimated += Microjoules(energy),
+            (_, Some(cards)) if beside => {
+                self.totals.estimated += Microjoules(energy - cards);
                 // It rests, whatever the processor does.
-                self.learn(seen as f64 / 1e6, 0.0, 0.0, seconds);
-            } else {
-                self.learn(energy as f64 / 1e6, all as f64 / 1e9, by_lanes as f64 / 1e9, seconds);
+                match worked {
+                    0 => self.learn(cards as f64 / 1e6, 0.0, 0.0, seconds),
+                    _ => self.unseen = Default::default(),
+                }
+            }
+            (_, cards) => {
+                // How much CPUs draw cannot be told beside a GPU at work, whose worker may draw otherwise.
+                match untold {
+                    false => {
+                        let joules = (energy - cards.unwrap_or(0)) as f64 / 1e6;
+                        self.learn(joules, all as f64 / 1e9, by_lanes as f64 / 1e9, seconds);
+                    }
+                    true => self.unseen = Default::default(),
+                }
+                if let Some(cards) = cards {
+                    self.unseen_cards.add(cards as f64 / 1e6, worked as f64 / 1e9, seconds);
+                    if let Some(lesson) = self.unseen_cards.take(LESSON) {
+                        lesson.tell(&mut self.card);
+                    }
+                }
             }
         }
         if seconds > 0.0 {
@@ -228,12 +331,17 @@ impl Ledger {
     /// meanwhile tells what it draws when idle, if the sensor went on counting.
     fn wake_up(&mut self, reading: Reading, busy: Duration) {
         self.foreign = self.foreign.max(busy.saturating_sub(self.known));
-        let Some((since, before, total)) = self.paused.take().filter(|_| reading.bridged) else { return };
+        let Some((since, before, total, cards)) = self.paused.take().filter(|_| reading.bridged) else { return };
         let Some(joules) = reading.total.map(|now| now.saturating_sub(total).as_f64()) else { return };
+        let cards = reading.cards.zip(cards).map(|(now, before)| now.saturating_sub(before).as_f64());
+        let joules = joules - cards.unwrap_or(0.0);
         let seconds = reading.fresh.min(reading.at).since(since).as_secs_f64();
         if seconds >= LESSON {
             let busy = if self.cards { 0.0 } else { busy.saturating_sub(before).as_secs_f64() / seconds };
             self.model.observe(joules / seconds, busy, seconds);
+            if let Some(joules) = cards {
+                self.card.observe(joules / seconds, 0.0, seconds);
+            }
         }
     }
 
@@ -245,7 +353,7 @@ impl Ledger {
         let lesson = if resting { rest } else { work };
         lesson.add(joules, cpu, seconds);
         for lesson in [ended, lesson.take(LESSON)].into_iter().flatten() {
-            self.model.observe(lesson.joules / lesson.seconds, lesson.cpu / lesson.seconds, lesson.seconds);
+            lesson.tell(&mut self.model);
         }
     }
 

@@ -9,8 +9,8 @@
 //! It reads no clock and no file: samples come from outside. Before a step's energy is known it is charged by
 //! prediction, so that a budget is never behind by more than a step; the measurement corrects it.
 //!
-//! Where the meter is a graphics card's own sensor, its energy is split over the lanes on GPUs alone, and what CPUs take is
-//! modelled and added to it.
+//! What graphics cards' own sensors say is split over the lanes on GPUs alone, and the rest of what the meter says by CPU
+//! time. Where it has no other sensors, what CPUs take is modelled and added to it.
 //!
 //! What always holds: `metered` is exactly `idle + charged + others + shared`; a request is charged for steps that it
 //! took part in, for a lane that was brought up for it, and for nothing else; once [`Ledger::finish`] has said what a
@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use self::lane::{Lane, PartEnergy};
-use super::model::PowerModel;
+use super::model::{PowerModel, Prior};
 use super::Quality;
 use crate::clock::Time;
 use crate::lane::{LaneId, RequestId, StepPart};
@@ -163,6 +163,11 @@ impl Lesson {
         (self.joules, self.cpu, self.seconds) = (self.joules + joules, self.cpu + cpu, self.seconds + seconds);
     }
 
+    /// Mean watts and busy cores.
+    fn tell(&self, model: &mut PowerModel) {
+        model.observe(self.joules / self.seconds, self.cpu / self.seconds, self.seconds);
+    }
+
     /// All of it, where it is long enough.
     fn take(&mut self, least: f64) -> Option<Lesson> {
         (self.seconds >= least).then(|| std::mem::take(self))
@@ -175,6 +180,10 @@ pub struct Ledger {
     model: PowerModel,
     /// The meter sees graphics cards, and nothing of the processor.
     cards: bool,
+    /// What cards draw, where their own sensors stand beside others.
+    card: PowerModel,
+    /// They do, and the last total of theirs.
+    of_cards: Option<Microjoules>,
     /// Up to here energy is booked, with the CPU time used up to there.
     booked: Option<(Time, CpuUse)>,
     /// Readings since, with what was used at each.
@@ -189,8 +198,9 @@ pub struct Ledger {
     known: Duration,
     /// What the model has yet to be shown: of rest, and of work.
     unseen: [Lesson; 2],
-    /// Since when nothing is read, with the machine's CPU time and the meter's total then.
-    paused: Option<(Time, Duration, Microjoules)>,
+    unseen_cards: Lesson,
+    /// Since when nothing is read, with the machine's CPU time and the meter's totals then.
+    paused: Option<(Time, Duration, Microjoules, Option<Microjoules>)>,
     /// Seconds that a request which always ran would have been given of the idle draw: grows by dt / running.
     turn: f64,
     turned: Time,
@@ -201,6 +211,8 @@ pub struct Ledger {
 
 /// What a good sensor may be off by.
 const NOISE: f64 = 0.005;
+/// A card of which nothing was seen.
+const CARD: Prior = Prior { idle: 0.0, core: 0.0, gpu: 0.0, cores: 1, known: false };
 
 impl Ledger {
     /// Empty books.
@@ -208,6 +220,8 @@ impl Ledger {
         Ledger {
             model,
             cards: false,
+            card: PowerModel::new(CARD),
+            of_cards: None,
             booked: None,
             history: VecDeque::new(),
             meter: None,
@@ -217,6 +231,7 @@ impl Ledger {
             foreign: Duration::ZERO,
             known: Duration::ZERO,
             unseen: Default::default(),
+            unseen_cards: Lesson::default(),
             paused: None,
             turn: 0.0,
             turned: Time::ZERO,
@@ -226,9 +241,14 @@ impl Ledger {
         }
     }
 
-    /// What the device draws.
+    /// What the device draws, without what cards' own sensors see of it.
     pub fn model(&self) -> &PowerModel {
         &self.model
+    }
+
+    /// Watts that are drawn when idle, cards' own among them.
+    pub fn idle_watts(&self) -> f64 {
+        self.model.idle() + if self.of_cards.is_some() { self.card.idle() } else { 0.0 }
     }
 
     /// Microjoules for a microsecond of this lane's CPU time.
@@ -239,8 +259,9 @@ impl Ledger {
     /// Other sensors are in use: what the device draws is learned anew.
     pub fn relearn(&mut self, model: PowerModel) {
         self.model = model;
-        self.unseen = Default::default();
-        self.paused = None;
+        self.card = PowerModel::new(CARD);
+        (self.unseen, self.unseen_cards) = Default::default();
+        (self.paused, self.of_cards) = (None, None);
     }
 
     /// Whether the meter's sensors are graphics cards' alone. What they say is then that of lanes on GPUs, and what the
@@ -269,9 +290,10 @@ impl Ledger {
     /// No reading comes for a while: what is used until the next one is not metered.
     pub fn pause(&mut self) {
         let meter = self.meter.take().filter(|(_, modelled)| *modelled == 0);
-        self.paused = self.booked.take().zip(meter).map(|((at, cpu), (total, _))| (at, cpu.busy, total));
+        let of_cards = self.of_cards;
+        self.paused = self.booked.take().zip(meter).map(|((at, cpu), (total, _))| (at, cpu.busy, total, of_cards));
         self.history.clear();
-        self.unseen = Default::default();
+        (self.unseen, self.unseen_cards) = Default::default();
         self.watts = None;
     }
 
@@ -354,7 +376,7 @@ impl Ledger {
     /// A request does not run any more: from now on it has no share of the idle draw.
     pub fn stopped(&mut self, id: RequestId, now: Time) {
         self.turn_to(now);
-        let (turn, idle) = (self.turn, self.model.idle());
+        let (turn, idle) = (self.turn, self.idle_watts());
         if let Some(entry) = self.entries.get_mut(&id) {
             if let Some(since) = entry.running.take() {
                 entry.idle += (turn - since) * idle;

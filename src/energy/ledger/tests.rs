@@ -64,7 +64,7 @@ impl Device {
     }
 
     fn reading(&self) -> Reading {
-        Reading { at: self.now, total: Some(self.total), fresh: self.now, bridged: false }
+        Reading { at: self.now, total: Some(self.total), cards: None, fresh: self.now, bridged: false }
     }
 
     fn read(&mut self) {
@@ -439,7 +439,8 @@ proptest! {
                 }
                 8 => {
                     let fresh = Time(device.now.0.saturating_sub(amount * 1000));
-                    let reading = Reading { fresh, bridged: n % 2 == 0, ..device.reading() };
+                    let cards = (n % 3 == 0).then(|| device.total.share(0.5));
+                    let reading = Reading { fresh, bridged: n % 2 == 0, cards, ..device.reading() };
                     device.ledger.sampled(reading, device.cpu.clone());
                 }
                 9 => device.ledger.sees_cards_alone(n % 2 == 0),
@@ -573,4 +574,57 @@ fn a_gpu_that_drew_nothing_at_first_is_charged_once_it_draws() {
         (0..30).for_each(|_| pass(&mut device, true, 12.0));
         near(device.finish(B).total(), 120.0, 12.0);
     }
+}
+
+#[test]
+fn beside_the_processors_sensor_a_card_s_own_is_its_lanes_however_much_others_draw() {
+    const GPU: LaneId = LaneId(2);
+    let mut device = Device::rested();
+    let mut cards = Microjoules::ZERO;
+    for lane in [LANE, GPU] {
+        device.ledger.loading(lane, None);
+        device.ledger.ready(lane, Duration::ZERO, CELL);
+    }
+    device.cpu.gpus.insert(GPU, Duration::ZERO);
+    // The card draws 0.5 W at rest and 0.9 W at work: far less than a core's 2 W may be off by.
+    let mut pass = |device: &mut Device, works: bool, on_cpu: bool, others: Duration| {
+        let lanes: Vec<(LaneId, Duration)> =
+            [(LANE, 100 * MS, on_cpu), (GPU, 5 * MS, works)].into_iter().filter(|l| l.2).map(|l| (l.0, l.1)).collect();
+        device.pass(100 * MS, &lanes, others);
+        let drawn = Microjoules::from_f64(if works { 0.09 } else { 0.05 });
+        cards += drawn;
+        device.total += drawn;
+        if works {
+            *device.cpu.gpus.entry(GPU).or_default() += 100 * MS;
+            let parts = [StepPart { id: B, prefill: 0, decode: 1, context: 1 }];
+            device.ledger.step(GPU, device.cpu.gpus[&GPU], &parts);
+        }
+        if on_cpu {
+            let parts = [StepPart { id: A, prefill: 0, decode: 1, context: 1 }];
+            device.ledger.step(LANE, device.cpu.lanes[&LANE], &parts);
+        }
+        let reading = Reading { cards: Some(cards), ..device.reading() };
+        device.ledger.sampled(reading, device.cpu.clone());
+        device.check();
+    };
+    for n in 0..20 {
+        pass(&mut device, false, false, if n % 2 == 0 { 150 * MS } else { Duration::ZERO });
+    }
+    assert!((device.ledger.idle_watts() - 2.5).abs() < 0.1, "{}", device.ledger.idle_watts());
+    // The GPU while others keep three cores busy: 0.4 W of the card, and a twentieth of a core for its driver.
+    device.ledger.started(B, device.now);
+    for _ in 0..20 {
+        pass(&mut device, true, false, 300 * MS);
+    }
+    let on_gpu = device.finish(B);
+    near(on_gpu.total(), 0.8 + 0.2, 0.05);
+    assert_eq!(on_gpu.quality(), Quality::Measured);
+    // Both, and the processor's lane is measured as well.
+    device.ledger.started(A, device.now);
+    for _ in 0..20 {
+        pass(&mut device, true, true, 100 * MS);
+    }
+    let on_cpu = device.finish(A);
+    near(on_cpu.total(), 4.0, 0.1);
+    assert_eq!(on_cpu.quality(), Quality::Measured);
 }

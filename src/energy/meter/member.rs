@@ -6,7 +6,7 @@ use super::{FIRST_WAIT, LONGEST_WAIT};
 use crate::clock::Time;
 use crate::energy::choose::{choose, Choice, Found};
 use crate::energy::counter::{Moment, Tracker};
-use crate::energy::sources::{Fault, Source};
+use crate::energy::sources::{Fault, Role, Source};
 use crate::units::Microjoules;
 
 /// A sensor that failed.
@@ -44,6 +44,11 @@ impl Member {
     pub(super) fn new(source: Box<dyn Source>) -> Member {
         let tracker = Tracker::new(source.spec());
         Member { source, tracker, out: None, wait: FIRST_WAIT, since: Time::ZERO, told: None }
+    }
+
+    /// It sees a graphics card and nothing else.
+    pub(super) fn is_card(&self) -> bool {
+        self.source.spec().role == Role::Graphics
     }
 
     pub(super) fn next(&mut self, now: Moment, busy: fn() -> Duration) -> Part {

@@ -364,3 +364,29 @@ fn a_reading_costs_few_microseconds() {
         println!("{name}: {:.2} µs", start.elapsed().as_secs_f64() * 10.0);
     }
 }
+
+#[test]
+fn what_cards_count_beside_packages_is_told_apart() {
+    let tree = Tree::new();
+    tree.package(0, 0);
+    let mut alone = tree.auto();
+    assert_eq!(tree.read(&mut alone, 0).cards, None);
+    tree.put("hwmon/hwmon3/name", "xe");
+    tree.put("hwmon/hwmon3/energy1_label", "card");
+    tree.put("hwmon/hwmon3/energy1_input", 100);
+    let mut meter = tree.open(Setting { scale: 2.0, offset: 1.0, ..Setting::default() });
+    assert_eq!((meter.info().source.as_str(), meter.info().cards), ("rapl:package-0+xe:card", false));
+    assert_eq!(tree.read(&mut meter, 0).cards, Some(Microjoules(0)));
+    tree.energy(0, 3_000_000);
+    tree.put("hwmon/hwmon3/energy1_input", 1_000_100);
+    let reading = tree.read(&mut meter, 100);
+    // The offset is the rest's.
+    assert_eq!((joules(reading), reading.cards), (Some(8.1), Some(Microjoules(2_000_000))));
+    tree.remove("hwmon/hwmon3/energy1_input");
+    tree.energy(0, 4_000_000);
+    let out = tree.read(&mut meter, 100);
+    assert_eq!((out.total, out.cards), (None, None));
+    tree.put("hwmon/hwmon3/energy1_input", 1_500_100);
+    let back = tree.read(&mut meter, 1000);
+    assert_eq!((joules(back), back.cards, back.bridged), (Some(8.1 + 3.0 + 1.1), Some(Microjoules(3_000_000)), true));
+}
