@@ -407,6 +407,9 @@ sections! {
         modules: PathBuf = paths::SYSTEM_MODULES.into(), Restart;
         /// Where the kernel's view of the hardware is mounted: sensors, battery, temperatures, clocks.
         sysfs: PathBuf = "/sys".into(), Restart;
+        /// Where the kernel's view of its work is mounted: the CPU time of all programs (`stat`), and how much they wait for
+        /// each other (`pressure`). Where `stat` is missing there, nothing is charged to other programs.
+        procfs: PathBuf = "/proc".into(), Restart;
     }
 
     /// What the service writes to the journal.

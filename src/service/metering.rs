@@ -141,7 +141,8 @@ fn prior(config: &Config, cores: u32, learned: Option<&Learned>) -> Prior {
 
 /// Where the sensors are, as configured.
 pub(super) fn sensors(config: &Config) -> Sensors {
-    Sensors { energy: config.energy.clone(), sysfs: config.paths.sysfs.clone() }
+    let (sysfs, procfs) = (config.paths.sysfs.clone(), config.paths.procfs.clone());
+    Sensors { energy: config.energy.clone(), sysfs, procfs }
 }
 
 impl Core {

@@ -9,7 +9,7 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::sync::Arc;
 use std::thread;
@@ -76,6 +76,7 @@ struct Wish {
 pub(super) struct Sensors {
     pub energy: config::Energy,
     pub sysfs: PathBuf,
+    pub procfs: PathBuf,
 }
 
 pub(super) struct Sampler {
@@ -213,8 +214,8 @@ impl Senses {
         Senses {
             meter: Meter::open(&sensors.energy, &sensors.sysfs),
             epoch: None,
-            signals: signals::Reader::new(&sensors.sysfs, "/proc".as_ref()),
-            machine: Machine::new(),
+            signals: signals::Reader::new(&sensors.sysfs, &sensors.procfs),
+            machine: Machine::new(&sensors.procfs),
             told: None,
             looked: None,
             inside: false,
@@ -284,8 +285,8 @@ struct Machine {
 }
 
 impl Machine {
-    fn new() -> Machine {
-        Machine { file: File::open("/proc/stat").ok(), last: None, busy: Duration::ZERO }
+    fn new(procfs: &Path) -> Machine {
+        Machine { file: File::open(procfs.join("stat")).ok(), last: None, busy: Duration::ZERO }
     }
 
     fn busy(&mut self) -> Duration {
@@ -330,8 +331,14 @@ mod tests {
     }
 
     #[test]
+    fn where_no_cpu_time_is_shown_others_use_none() {
+        let mut machine = Machine::new("/nowhere".as_ref());
+        assert_eq!((machine.busy(), machine.busy()), (Duration::ZERO, Duration::ZERO));
+    }
+
+    #[test]
     fn work_shows_in_this_process_and_the_machine() {
-        let mut machine = Machine::new();
+        let mut machine = Machine::new("/proc".as_ref());
         let (before, own) = (machine.busy(), cpu_of(CpuClock::Process(std::process::id() as i32)).unwrap());
         let end = Instant::now() + Duration::from_millis(200);
         while Instant::now() < end {
