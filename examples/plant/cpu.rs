@@ -10,6 +10,8 @@ use std::time::Duration;
 use nix::time::{clock_getcpuclockid, ClockId};
 use nix::unistd::Pid;
 
+use crate::options::Others;
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Worker,
@@ -41,7 +43,7 @@ pub struct Used {
 }
 
 pub struct Cpu {
-    all: bool,
+    others: Others,
     daemon: Option<i32>,
     processes: HashMap<i32, Process>,
     own: i32,
@@ -83,12 +85,12 @@ fn everybody() -> Vec<i32> {
 }
 
 impl Cpu {
-    /// `all`: other programs count too. Their time until now does not.
-    pub fn new(all: bool, daemon: Option<i32>) -> Cpu {
+    /// `others`: who counts beside the workers. Their time until now does not.
+    pub fn new(others: Others, daemon: Option<i32>) -> Cpu {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
         let own = std::process::id() as i32;
         let (pool, ticks, total) = (0, 0, Used::default());
-        let mut cpu = Cpu { all, daemon, processes: HashMap::new(), own, cores, pool, ticks, total };
+        let mut cpu = Cpu { others, daemon, processes: HashMap::new(), own, cores, pool, ticks, total };
         cpu.scan();
         for p in cpu.processes.values_mut() {
             p.seen = read(p.clock).unwrap_or(0);
@@ -111,7 +113,7 @@ impl Cpu {
     /// Looks who came.
     pub fn scan(&mut self) {
         let sons = self.daemon.map(children).unwrap_or_default();
-        let found = if self.all { everybody() } else { Vec::new() };
+        let found = if self.others == Others::All { everybody() } else { Vec::new() };
         for pid in found.into_iter().chain(sons.iter().copied()) {
             if pid == self.own || self.processes.contains_key(&pid) {
                 continue;
@@ -141,7 +143,7 @@ impl Cpu {
     pub fn sample(&mut self, dt: Duration) -> Used {
         self.ticks = self.ticks.wrapping_add(1);
         let mut used = Used::default();
-        let (ticks, all, pool) = (self.ticks, self.all, &mut self.pool);
+        let (ticks, others, pool) = (self.ticks, self.others, &mut self.pool);
         self.processes.retain(|pid, p| {
             // Programs of others that sleep are looked at less often.
             if p.kind == Kind::Other && p.quiet > 50 && !(ticks + *pid as u32).is_multiple_of(5) {
@@ -154,8 +156,8 @@ impl Cpu {
             match p.kind {
                 Kind::Worker if delta > 0 => *used.workers.entry(*pid).or_default() += delta,
                 Kind::Gpu if delta > 0 => *used.gpus.entry(*pid).or_default() += delta,
-                Kind::Daemon if all => used.daemon += delta,
-                Kind::Other if all => *pool += delta,
+                Kind::Daemon if others != Others::None => used.daemon += delta,
+                Kind::Other if others == Others::All => *pool += delta,
                 _ => {}
             }
             true

@@ -11,17 +11,21 @@ plant --root DIR --truth FILE [OPTIONS]: writes the sysfs tree of a device that 
   --root DIR            where the tree goes: what would be /sys
   --truth FILE          CSV of the energy as it truly was, a line for each tick
   --control stdin|FIFO  takes commands: daemon PID, outage SECONDS KIND, charger 0|1, battery PERCENT,
-                        ambient DEGREES, freq SHARE, watts FIRST MORE GPU, sync (answers when the truth is on disk), quit
+                        ambient DEGREES, freq SHARE, watts FIRST MORE GPU, sync (answers when the truth is on disk),
+                        workers (answers with their microjoules until now), quit
   --daemon PID          whose children called 'wattlm-worker' are the workers
-  --others all|none     whether other programs draw power too (all)
-  --trees LIST          of rapl, ina, battery, thermal, cpufreq (all of them); 'none' for no sensor
+  --others all|daemon|none
+                        who draws power beside the workers: all programs, the daemon, nobody (all)
+  --trees LIST          of rapl, ina, battery, thermal, cpufreq (these), and card: a graphics card with a sensor of its own,
+                        that sees what GPU drivers draw and RAPL then does not; 'none' for no sensor
   --tick-ms N           how often it looks and writes (10)
-  --rapl-ms N           refresh of the RAPL counters (10)
+  --rapl-ms N           refresh of the RAPL counters, and the card's (10)
   --ina-ms N            refresh of the INA3221 (100)
   --idle-w W            drawn when nothing runs (2)
   --first-w W           added by the first busy core (2)
   --more-w W            added by each further one (2.8)
   --gpu-w W             added by each core that a GPU driver on the processor keeps busy (2.4)
+  --card-idle-w W       drawn by the card when nothing runs (1)
   --noise PERCENT       of the power, slowly changing (2)
   --wrap-j J            range of the RAPL counters (300)
   --start-j J           where they begin (17.3)
@@ -33,12 +37,20 @@ plant --root DIR --truth FILE [OPTIONS]: writes the sysfs tree of a device that 
   --duration SECONDS    ends by itself
 ";
 
+/// Who draws power beside the workers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Others {
+    All,
+    Daemon,
+    None,
+}
+
 pub struct Options {
     pub root: PathBuf,
     pub truth: PathBuf,
     pub control: Option<PathBuf>,
     pub daemon: Option<i32>,
-    pub others: bool,
+    pub others: Others,
     pub trees: Vec<String>,
     pub tick: Duration,
     pub rapl: Duration,
@@ -47,6 +59,7 @@ pub struct Options {
     pub first_w: f64,
     pub more_w: f64,
     pub gpu_w: f64,
+    pub card_idle_w: f64,
     /// A share, not percent.
     pub noise: f64,
     pub wrap_j: f64,
@@ -61,7 +74,7 @@ pub struct Options {
     pub duration: Option<Duration>,
 }
 
-const TREES: [&str; 5] = ["rapl", "ina", "battery", "thermal", "cpufreq"];
+const TREES: [&str; 6] = ["rapl", "ina", "battery", "thermal", "cpufreq", "card"];
 
 /// A positive number of seconds.
 pub fn seconds(s: &str) -> Result<Duration, String> {
@@ -93,6 +106,11 @@ fn trees(s: &str) -> Result<Vec<String>, String> {
 }
 
 impl Options {
+    /// Whether it has this tree.
+    pub fn has(&self, tree: &str) -> bool {
+        self.trees.iter().any(|t| t == tree)
+    }
+
     /// `None`: help was asked for.
     pub fn parse(mut args: impl Iterator<Item = String>) -> Result<Option<Options>, String> {
         let mut o = Options {
@@ -100,8 +118,8 @@ impl Options {
             truth: PathBuf::new(),
             control: None,
             daemon: None,
-            others: true,
-            trees: TREES.map(str::to_owned).to_vec(),
+            others: Others::All,
+            trees: TREES[..5].iter().map(|t| (*t).to_owned()).collect(),
             tick: Duration::from_millis(10),
             rapl: Duration::from_millis(10),
             ina: Duration::from_millis(100),
@@ -109,6 +127,7 @@ impl Options {
             first_w: 2.0,
             more_w: 2.8,
             gpu_w: 2.4,
+            card_idle_w: 1.0,
             noise: 0.02,
             wrap_j: 300.0,
             start_j: 17.3,
@@ -131,7 +150,14 @@ impl Options {
                 "--truth" => o.truth = v.into(),
                 "--control" => o.control = Some(v.into()),
                 "--daemon" => o.daemon = Some(v.parse().map_err(|_| format!("'{v}': write a process id"))?),
-                "--others" if v == "all" || v == "none" => o.others = v == "all",
+                "--others" => {
+                    o.others = match v {
+                        "all" => Others::All,
+                        "daemon" => Others::Daemon,
+                        "none" => Others::None,
+                        _ => return Err(format!("'{v}': choose from all, daemon, none")),
+                    }
+                }
                 "--trees" => o.trees = trees(v)?,
                 "--tick-ms" => o.tick = millis(v)?,
                 "--rapl-ms" => o.rapl = millis(v)?,
@@ -140,6 +166,7 @@ impl Options {
                 "--first-w" => o.first_w = number(v)?,
                 "--more-w" => o.more_w = number(v)?,
                 "--gpu-w" => o.gpu_w = number(v)?,
+                "--card-idle-w" => o.card_idle_w = number(v)?,
                 "--noise" => o.noise = number(v)? / 100.0,
                 "--wrap-j" => o.wrap_j = number(v)?.max(1.0),
                 "--start-j" => o.start_j = number(v)?,

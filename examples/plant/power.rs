@@ -6,24 +6,41 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cpu::Used;
+use crate::options::Options;
 
 pub struct Power {
     idle_w: f64,
     first_w: f64,
     more_w: f64,
     gpu_w: f64,
+    card_idle_w: f64,
     noise: Noise,
     /// Joules since the start.
     idle: f64,
+    card_idle: f64,
+    gpus: f64,
     daemon: f64,
     others: f64,
     workers: BTreeMap<i32, f64>,
 }
 
 impl Power {
-    pub fn new(idle_w: f64, first_w: f64, more_w: f64, gpu_w: f64, noise: f64, seed: u64) -> Power {
-        let noise = Noise { size: noise, state: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, now: 0.0 };
-        Power { idle_w, first_w, more_w, gpu_w, noise, idle: 0.0, daemon: 0.0, others: 0.0, workers: BTreeMap::new() }
+    pub fn new(o: &Options) -> Power {
+        let noise = Noise { size: o.noise, state: o.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1, now: 0.0 };
+        Power {
+            idle_w: o.idle_w,
+            first_w: o.first_w,
+            more_w: o.more_w,
+            gpu_w: o.gpu_w,
+            card_idle_w: if o.has("card") { o.card_idle_w } else { 0.0 },
+            noise,
+            idle: 0.0,
+            card_idle: 0.0,
+            gpus: 0.0,
+            daemon: 0.0,
+            others: 0.0,
+            workers: BTreeMap::new(),
+        }
     }
 
     /// A tick of length `dt` in which this CPU time was used.
@@ -34,8 +51,11 @@ impl Power {
         }
         let noise = 1.0 + self.noise.step(seconds);
         self.idle += self.idle_w * noise * seconds;
+        self.card_idle += self.card_idle_w * noise * seconds;
         for (pid, t) in &used.gpus {
-            *self.workers.entry(*pid).or_default() += self.gpu_w * noise * *t as f64 / 1e9;
+            let joules = self.gpu_w * noise * *t as f64 / 1e9;
+            *self.workers.entry(*pid).or_default() += joules;
+            self.gpus += joules;
         }
         let nanos = used.workers.values().sum::<u64>() + used.daemon + used.others;
         let busy = nanos as f64 / dt.as_nanos() as f64;
@@ -57,7 +77,12 @@ impl Power {
     }
 
     pub fn idle(&self) -> f64 {
-        self.idle
+        self.idle + self.card_idle
+    }
+
+    /// Of that, and of what is active, what a card's own sensor sees.
+    pub fn card(&self) -> (f64, f64) {
+        (self.card_idle, self.gpus)
     }
 
     pub fn daemon(&self) -> f64 {

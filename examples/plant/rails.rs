@@ -1,7 +1,8 @@
-//! Energy sensors: RAPL counters and an INA3221 on three rails.
+//! Energy sensors: RAPL counters, an INA3221 on three rails, and a graphics card's own counter.
 //!
 //! Layout as in the kernel's Documentation/power/powercap and Documentation/hwmon/ina3221, and as a Jetson Orin Nano
-//! names its rails. In both the first contains the others.
+//! names its rails. In both the first contains the others. The card's is as the kernel's `xe` driver shows it
+//! (Documentation/ABI/testing/sysfs-driver-intel-xe-hwmon).
 
 use std::io;
 use std::path::Path;
@@ -138,6 +139,33 @@ impl Ina {
             let milliamps = (watts / (millivolts / 1000.0) * 1000.0 / step).round() * step;
             self.volts[n].show(millivolts as u64, fault)?;
             self.amps[n].show(milliamps as u64, fault)?;
+        }
+        Ok(())
+    }
+}
+
+pub struct Card {
+    refresh: Refresh,
+    counter: Gauge,
+}
+
+impl Card {
+    pub fn create(root: &Path, every: Duration) -> io::Result<Card> {
+        const CARD: &str = "devices/pci0000:00/0000:03:00.0";
+        let hwmon = format!("{CARD}/hwmon/hwmon2");
+        let dir = root.join(&hwmon);
+        fixed(
+            &dir,
+            &[("name", "xe"), ("energy1_label", "card"), ("power1_label", "card"), ("power1_max", "150000000")],
+        )?;
+        link(root, "class/hwmon/hwmon2", &hwmon)?;
+        Ok(Card { refresh: Refresh::new(every), counter: Gauge::create(&dir, "energy1_input", true)? })
+    }
+
+    /// Joules since the start.
+    pub fn update(&mut self, at: u64, joules: f64, fault: Option<Fault>) -> io::Result<()> {
+        if self.refresh.due(at) {
+            self.counter.show((joules * 1e6) as u64, fault)?;
         }
         Ok(())
     }
