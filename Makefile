@@ -12,7 +12,7 @@ MODELS     ?= $(wildcard models/demo/wattlm-demo-*.gguf)
 INSTALL_ENV = PREFIX='$(PREFIX)' DESTDIR='$(DESTDIR)' SYSCONFDIR='$(SYSCONFDIR)' BUILD_DIR='$(BUILD_DIR)' MODELS='$(MODELS)'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build client install-client demo test lint check-units bench bench-energy bench-capi bench-sched install uninstall clean
+.PHONY: help setup build client install-client demo test lint check-units bench bench-energy bench-capi bench-sched bench-choice install uninstall clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 21
@@ -46,6 +46,9 @@ bench-energy: build ## measure the energy account against a plant; BENCH_ENERGY=
 
 bench-capi: build ## measure the socket beside direct mode, for C programs; BENCH_CAPI="--rounds 3"
 	@scripts/bench-capi $(BENCH_CAPI)
+
+bench-choice: build ## choices between CPU and GPU with half a billion parameters, by a plant's truth; half an hour on lavapipe
+	@scripts/bench-choice
 
 bench-sched: setup ## measure what an event costs the scheduler with a thousand requests in line
 	@scripts/cargo bench --locked --bench sched

@@ -1,34 +1,101 @@
 //! Where requests run, on a real daemon with a lane on the CPU and one on a GPU, against the truth of a plant.
 //!
-//! The plant draws what it is told for each second of CPU time of a worker with a GPU's driver, which waits for it busily.
-//! Here that is set by what both lanes really take, so that the one is cheaper, and then the other. Not on Mesa's device on
-//! the processor: it takes a hundred times as long as the processor itself, and what it would have to draw to be cheaper
-//! is less than any meter sees.
+//! The plant draws what it is told for each second of CPU time of a worker with a GPU's driver, which waits for it busily,
+//! or, with Mesa's device on the processor, does its work. Here that is set by what both lanes really take, so that the one
+//! is cheaper, and then the other, and, where requests are short, the one again.
+//!
+//! Mesa's device takes a hundred times as long as the processor itself. To be cheaper it has to draw so little that only a
+//! sensor of its own tells it: there the plant's GPU is a card, a core draws much, and nothing but workers and the
+//! daemon draws, or runs, for all that the daemon sees.
 #![cfg(all(feature = "daemon", feature = "engine"))]
 
 mod common;
 
-use common::bed::{Bed, Words, MODEL};
+use common::bed::{self, Bed, Words};
 use common::gpu::{alone, gpu, patient};
 use serde_json::{json, Value};
 use wattlm::client::Client;
+use wattlm::lane::GpuInfo;
 
-/// Watts of a busy core.
-const CORE: f64 = 2.0;
 /// The GPU takes so many times less than the CPU for a long answer, and then so many times more.
 const CLEAR: f64 = 2.5;
 /// Requests within which a change has to be noticed.
 const WITHIN: usize = 20;
-/// What a choice may take beyond the cheaper device, as a share and in joules: the truth varies from one to the next.
-const NEAR: (f64, f64) = (1.3, 0.3);
+/// Requests within which a device that was dear is measured again, with bringing it up, for half a percent of their joules.
+const BACK: usize = 6_000;
+/// What a choice may take beyond the cheaper device, as a share: the truth varies from one to the next.
+const NEAR: f64 = 1.3;
 
 /// Words of a prompt, and tokens of its answer.
 type Shape = (&'static str, usize, u64);
-const SHORT: Shape = ("short", 4, 12);
-const PROMPT: Shape = ("long prompt", 150, 8);
-const ANSWER: Shape = ("long answer", 4, 96);
+
+/// What is asked of which model, on a device on which a busy core draws so much.
+#[derive(Clone, Copy)]
+struct Play {
+    model: &'static str,
+    core: f64,
+    /// Watts of the GPU to begin with: about those at which it is as good.
+    gpu: f64,
+    /// Joules that the truth may be off by: of what is so short, a tick's worth.
+    tick: f64,
+    short: Shape,
+    prompt: Shape,
+    answer: Shape,
+    /// Of each shape, before a choice is looked at.
+    lessons: usize,
+    /// Times that each is measured, and chosen.
+    times: (usize, usize),
+    /// Whether requests are so short that the GPU is found to be cheap again: that takes hundreds of them.
+    back: bool,
+}
+
+/// On a GPU.
+const REAL: Play = Play {
+    model: bed::MODEL,
+    core: 2.0,
+    gpu: 10.0,
+    tick: 0.3,
+    short: ("short", 4, 12),
+    prompt: ("long prompt", 150, 8),
+    answer: ("long answer", 4, 96),
+    lessons: 3,
+    times: (3, 5),
+    back: false,
+};
+
+/// On the processor, by a driver of Mesa's: some tokens a second.
+const MESA: Play = Play {
+    model: "wattlm-demo:q8_0",
+    core: 10.0,
+    gpu: 0.05,
+    tick: 0.005,
+    short: ("short", 4, 12),
+    prompt: ("long prompt", 40, 8),
+    answer: ("long answer", 4, 32),
+    lessons: 2,
+    times: (3, 3),
+    back: true,
+};
+
+/// The same with a model of half a billion parameters: some seconds for a token.
+const MESA_HALF: Play = Play {
+    model: HALF,
+    gpu: 0.5,
+    tick: 0.1,
+    short: ("short", 1, 2),
+    prompt: ("longer prompt", 4, 1),
+    answer: ("longer answer", 1, 6),
+    lessons: 1,
+    times: (1, 1),
+    back: false,
+    ..MESA
+};
+
+const HALF_SHAPE: &str = "qwen2-0.5b";
+const HALF: &str = "qwen2-0.5b-synthetic";
 
 struct Scene {
+    play: Play,
     bed: Bed,
     client: Client,
     words: Words,
@@ -46,12 +113,16 @@ struct Run {
 impl Scene {
     /// Joules of all workers until now.
     fn spent(&mut self) -> f64 {
-        self.bed.plant.truth().rows.last().expect("a row").workers
+        self.bed.plant.workers()
+    }
+
+    fn shapes(&self) -> [Shape; 3] {
+        [self.play.short, self.play.prompt, self.play.answer]
     }
 
     fn run(&mut self, (_, words, tokens): Shape, backend: &str) -> Run {
         let prompt = self.words.text(words);
-        let body = json!({"model": MODEL, "prompt": prompt, "max_tokens": tokens, "ignore_eos": true, "temperature": 0,
+        let body = json!({"model": self.play.model, "prompt": prompt, "max_tokens": tokens, "ignore_eos": true, "temperature": 0,
             "wattlm": {"backend": backend}});
         let before = self.spent();
         let answer = self.client.json("POST", "/v1/completions", Some(&body));
@@ -63,16 +134,16 @@ impl Scene {
         Run { device: text(&receipt["device"]), truth, told, reason: text(&receipt["reason"]) }
     }
 
-    /// The median of three, by the plant.
+    /// The median of some, by the plant.
     fn truth(&mut self, shape: Shape, backend: &str) -> f64 {
-        let mut all: Vec<f64> = (0..3).map(|_| self.run(shape, backend).truth).collect();
+        let mut all: Vec<f64> = (0..self.play.times.0).map(|_| self.run(shape, backend).truth).collect();
         all.sort_by(f64::total_cmp);
-        all[1]
+        all[all.len() / 2]
     }
 
     /// Both devices as they are now, by a few requests each: what calibration does.
     fn teach(&mut self) {
-        for shape in [SHORT, PROMPT, ANSWER].into_iter().cycle().take(9) {
+        for shape in [self.shapes(); 3].into_iter().take(self.play.lessons).flatten() {
             for backend in ["cpu", "gpu"] {
                 self.run(shape, backend);
             }
@@ -81,30 +152,120 @@ impl Scene {
 
     /// Requests of each shape take about what they take on the cheaper device.
     fn runs_where_it_is_cheaper(&mut self) {
-        for shape in [SHORT, PROMPT, ANSWER] {
+        for shape in self.shapes() {
             let (cpu, gpu) = (self.truth(shape, "cpu"), self.truth(shape, "gpu"));
-            let runs: Vec<Run> = (0..5).map(|_| self.run(shape, "auto")).collect();
+            let runs: Vec<Run> = (0..self.play.times.1).map(|_| self.run(shape, "auto")).collect();
             let mut took: Vec<f64> = runs.iter().map(|run| run.truth).collect();
             took.sort_by(f64::total_cmp);
             let where_: Vec<&str> = runs.iter().map(|run| run.device.as_str()).collect();
             println!(
                 "{}: cpu {cpu:.2} J, gpu {gpu:.2} J; answered on {where_:?} for {:.2} J: {}",
-                shape.0, took[2], runs[4].reason
+                shape.0,
+                took[took.len() / 2],
+                runs.last().expect("one").reason
             );
-            assert!(took[2] <= NEAR.0 * cpu.min(gpu) + NEAR.1, "{} takes {took:?} J on {where_:?}", shape.0);
+            let near = NEAR * cpu.min(gpu) + self.play.tick;
+            assert!(took[took.len() / 2] <= near, "{} takes {took:?} J on {where_:?}, not {near:.2} J", shape.0);
         }
     }
 
-    /// Asks until it is answered on this device, and not to explore.
-    fn until(&mut self, device: &str) {
+    /// Asks until it is answered on this device, and not to explore. Gives how many were answered elsewhere before.
+    fn until(&mut self, device: &str, within: usize) -> usize {
+        let mut last = String::new();
         for n in 0.. {
-            let run = self.run(ANSWER, "auto");
-            println!("  {n}: {} {:.2} J, told {:.2} J: {}", run.device, run.truth, run.told, run.reason);
-            if run.device == device && !run.reason.contains("learn") {
-                return;
+            let run = self.run(self.play.answer, "auto");
+            if last != run.device || n < WITHIN {
+                println!("  {n}: {} {:.2} J, told {:.2} J: {}", run.device, run.truth, run.told, run.reason);
             }
-            assert!(n < WITHIN, "it stays where it was\n{}", self.bed.daemon.log());
+            if run.device == device && !run.reason.contains("learn") {
+                return n;
+            }
+            assert!(n < within, "it stays where it was\n{}", self.bed.daemon.log());
+            last = run.device;
         }
+        unreachable!("it returns or fails");
+    }
+}
+
+/// A daemon that has learned both devices, and the watts at which the GPU is cheaper for a long answer and dearer.
+fn begin(play: Play, card: &GpuInfo, models: &std::path::Path) -> (Scene, f64, f64) {
+    let (core, gpu) = (play.core.to_string(), play.gpu.to_string());
+    let mut plant = vec![
+        "--others",
+        if is_mesa(card) { "daemon" } else { "none" },
+        "--first-w",
+        &core,
+        "--more-w",
+        &core,
+        "--gpu-w",
+        &gpu,
+    ];
+    plant.extend(match is_mesa(card) {
+        true => [
+            "--trees",
+            "rapl,card",
+            "--tick-ms",
+            "1",
+            "--rapl-ms",
+            "1",
+            "--card-idle-w",
+            "0.01",
+            "--idle-w",
+            "0.1",
+            "--wrap-j",
+            "262143",
+        ]
+        .as_slice(),
+        false => ["--trees", "rapl"].as_slice(),
+    });
+    // Few cores: with all that a workstation has, the GPU would have to draw more than the plant's sensor may show. One that
+    // Mesa's driver does not wait for: a thread that waits for another busily takes what it would not take alone.
+    let most = if is_mesa(card) { 1 } else { 4 };
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(most));
+    let bed = Bed::with_models(
+        &plant,
+        is_mesa(card),
+        &format!(
+            "[models]\nslots = 2\ncontext = 1024\n[cpu]\nthreads = {threads}\n[energy]\nidle = '{}W'\ncore = '{core}W'\n\
+             [power]\npolicy = 'min-energy'\n",
+            if is_mesa(card) { 0.1 } else { 2.0 }
+        ),
+        models,
+    );
+    let client = patient(&bed.daemon);
+    common::eventually("the GPU is found", || !client.status().unwrap()["gpus"].as_array().unwrap().is_empty());
+    let mut scene = Scene { play, bed, client, words: Words::new(1) };
+    scene.teach();
+    let (cpu, gpu) = (scene.truth(play.answer, "cpu"), scene.truth(play.answer, "gpu"));
+    let (cheap, dear) = (play.gpu * cpu / gpu / CLEAR, play.gpu * cpu / gpu * CLEAR);
+    println!(
+        "a long answer: {cpu:.2} J on the CPU, {gpu:.2} J on {} at {} W; {cheap:.4} W and {dear:.4} W from here",
+        card.description, play.gpu
+    );
+    (scene, cheap, dear)
+}
+
+fn is_mesa(card: &GpuInfo) -> bool {
+    card.description.starts_with("llvmpipe")
+}
+
+fn follows(play: Play, card: &GpuInfo, models: &std::path::Path) {
+    let (mut scene, cheap, dear) = begin(play, card, models);
+    let watts = |scene: &mut Scene, gpu: f64| scene.bed.plant.say(&format!("watts {} {} {gpu}", play.core, play.core));
+
+    watts(&mut scene, cheap);
+    scene.teach();
+    scene.runs_where_it_is_cheaper();
+    println!("the GPU takes {:.1} times as much", CLEAR * CLEAR);
+    watts(&mut scene, dear);
+    scene.until("cpu", WITHIN);
+    scene.teach();
+    scene.runs_where_it_is_cheaper();
+    if play.back {
+        println!("and as little as before");
+        watts(&mut scene, cheap);
+        let elsewhere = scene.until("gpu0", BACK);
+        println!("found again after {elsewhere} requests");
     }
 }
 
@@ -112,39 +273,16 @@ impl Scene {
 fn requests_run_where_the_truth_says_that_it_is_cheaper_and_follow_when_that_changes() {
     let _alone = alone();
     let Some(card) = gpu() else { return };
-    if card.description.starts_with("llvmpipe") {
-        println!("skipped: {} is the processor", card.description);
-        return;
-    }
-    let core = CORE.to_string();
-    let plant = ["--trees", "rapl", "--others", "none", "--first-w", &core, "--more-w", &core, "--gpu-w", "10"];
-    // Few cores: with all that a workstation has, the GPU would have to draw more than the plant's sensor may show.
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(4));
-    let bed = Bed::new(
-        &plant,
-        &format!(
-            "[models]\nslots = 2\ncontext = 2048\n[cpu]\nthreads = {threads}\n[energy]\nidle = '2W'\n\
-             [power]\npolicy = 'min-energy'\n"
-        ),
-    );
-    let client = patient(&bed.daemon);
-    common::eventually("the GPU is found", || !client.status().unwrap()["gpus"].as_array().unwrap().is_empty());
-    let mut scene = Scene { bed, client, words: Words::new(1) };
-    scene.teach();
-    let (cpu, gpu) = (scene.truth(ANSWER, "cpu"), scene.truth(ANSWER, "gpu"));
-    let (cheap, dear) = (10.0 * cpu / gpu / CLEAR, 10.0 * cpu / gpu * CLEAR);
-    println!(
-        "a long answer: {cpu:.2} J on the CPU, {gpu:.2} J on {} at 10 W; {cheap:.1} W and {dear:.1} W from here",
-        card.description
-    );
-    let watts = |scene: &mut Scene, gpu: f64| scene.bed.plant.say(&format!("watts {CORE} {CORE} {gpu}"));
+    let play = if is_mesa(&card) { MESA } else { REAL };
+    follows(play, &card, &bed::models());
+}
 
-    watts(&mut scene, cheap);
-    scene.teach();
-    scene.runs_where_it_is_cheaper();
-    println!("the GPU takes {:.1} times as much", CLEAR * CLEAR);
-    watts(&mut scene, dear);
-    scene.until("cpu");
-    scene.teach();
-    scene.runs_where_it_is_cheaper();
+/// On Mesa's device it takes half an hour: `make bench-choice`.
+#[test]
+#[ignore = "takes half an hour"]
+fn so_they_do_with_half_a_billion_parameters() {
+    let _alone = alone();
+    let Some(card) = gpu() else { return };
+    let play = if is_mesa(&card) { MESA_HALF } else { Play { model: HALF, ..REAL } };
+    follows(play, &card, &bed::synthetic(HALF_SHAPE));
 }

@@ -22,13 +22,19 @@ pub const DEMO: &str = "wattlm-demo";
 
 /// The folder with the synthetic model, made where it is not there.
 pub fn models() -> PathBuf {
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("energy-models");
-    let name = format!("{MODEL}-q4_0.gguf");
+    synthetic(SHAPE)
+}
+
+/// The same with a model of another shape.
+pub fn synthetic(shape: &str) -> PathBuf {
+    let folder = if shape == SHAPE { "energy-models".to_owned() } else { format!("energy-models-{shape}") };
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(folder);
+    let name = format!("{shape}-synthetic-q4_0.gguf");
     if !dir.join(&name).exists() {
         fs::create_dir_all(&dir).expect("a folder for models");
         // Made aside: another test may look for it now.
         let aside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
-        wattlm::models::synth::synth(SHAPE, "q4_0", aside.path(), &mut |_| true).expect("writes the model");
+        wattlm::models::synth::synth(shape, "q4_0", aside.path(), &mut |_| true).expect("writes the model");
         for file in [format!("{name}.sha256"), name] {
             fs::rename(aside.path().join(&file), dir.join(&file)).expect("moves the model");
         }
@@ -128,13 +134,21 @@ impl Bed {
     /// `config` is laid over what leads the daemon to the plant's tree; it must not begin with keys outside a section.
     /// Every user may ask.
     pub fn new(plant: &[&str], config: &str) -> Bed {
+        Bed::with_models(plant, false, config, &models())
+    }
+
+    /// With the models of this folder beside the demo model. `alone`: the daemon does not see what other programs run on
+    /// this machine, which draw nothing from a plant with `--others daemon`.
+    pub fn with_models(plant: &[&str], alone: bool, config: &str, models: &Path) -> Bed {
         let mut plant = Plant::start(plant);
         let sysfs = plant.sysfs();
+        let procfs =
+            if alone { format!("procfs = '{}'\n", plant.sysfs().join("proc").display()) } else { String::new() };
         let all = format!(
-            "[paths]\nsysfs = '{}'\n[server]\nmode = '0666'\nmax_connections = 256\nmax_connections_per_uid = 128\n{config}",
+            "[paths]\nsysfs = '{}'\n{procfs}[server]\nmode = '0666'\nmax_connections = 256\nmax_connections_per_uid = 128\n{config}",
             sysfs.display()
         );
-        let daemon = Daemon::with(&all, &[&super::demo_models(), &models()]);
+        let daemon = Daemon::with(&all, &[&super::demo_models(), models]);
         plant.say(&format!("daemon {}", daemon.pid()));
         fs::set_permissions(daemon.dir.path(), fs::Permissions::from_mode(0o755)).expect("opens the folder");
         let client = Client::connect(&daemon.socket).expect("the daemon listens");

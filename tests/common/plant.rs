@@ -87,6 +87,12 @@ impl Plant {
         Truth::read(&self.dir.path().join("truth.csv"))
     }
 
+    /// Joules of all workers until now.
+    pub fn workers(&mut self) -> f64 {
+        self.say("workers");
+        self.hear("workers") as f64 / 1e6
+    }
+
     /// CPU time that the plant itself used.
     pub fn cpu(&self) -> Duration {
         let text = fs::read_to_string(format!("/proc/{}/schedstat", self.child.id())).unwrap_or_default();
