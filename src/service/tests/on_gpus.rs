@@ -579,7 +579,8 @@ fn what_a_gpus_lane_would_have_saved_is_told_when_the_gpu_is_found() {
     let Rig { core, dir, .. } = rig;
     let config = core.catalog.config().clone();
     drop(core);
-    let next = Rig::on(dir, config, None);
+    let mut next = Rig::on(dir, config, None);
+    next.until(|core| core.gpus.any());
     assert_eq!((of(&next, gpu), of(&next, cpu)), (3, 0), "the CPU's profile was not read here");
     let variants = next.core.sched.habits().variants;
     assert!(variants.iter().any(|one| one.variant == next.variant && one.gaps == [0.0, 0.0]), "{variants:?}");
