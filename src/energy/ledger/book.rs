@@ -310,7 +310,9 @@ impl Ledger {
                     true => self.unseen = Default::default(),
                 }
                 if let Some(cards) = cards {
-                    self.unseen_cards.add(cards as f64 / 1e6, worked as f64 / 1e9, seconds);
+                    // A driver that computes is at work, be it beside what requests asked for.
+                    let busy = (worked as f64).max(waits) / 1e9;
+                    self.unseen_cards.add(cards as f64 / 1e6, busy, seconds);
                     if let Some(lesson) = self.unseen_cards.take(LESSON) {
                         lesson.tell(&mut self.card);
                     }

@@ -627,4 +627,14 @@ fn beside_the_processors_sensor_a_card_s_own_is_its_lanes_however_much_others_dr
     let on_cpu = device.finish(A);
     near(on_cpu.total(), 4.0, 0.1);
     assert_eq!(on_cpu.quality(), Quality::Measured);
+    // Its driver computes beside what anybody asked for: that is no rest, and says nothing of the idle draw.
+    for _ in 0..50 {
+        device.pass(100 * MS, &[(GPU, 100 * MS)], Duration::ZERO);
+        let drawn = Microjoules::from_f64(0.09);
+        cards += drawn;
+        device.total += drawn;
+        device.ledger.sampled(Reading { cards: Some(cards), ..device.reading() }, device.cpu.clone());
+        device.check();
+    }
+    assert!((device.ledger.idle_watts() - 2.5).abs() < 0.1, "{}", device.ledger.idle_watts());
 }
