@@ -74,7 +74,7 @@ const MESA: Play = Play {
     answer: ("long answer", 4, 32),
     lessons: 2,
     times: (3, 3),
-    back: true,
+    back: false,
 };
 
 /// The same with a model of half a billion parameters: some seconds for a token.
@@ -285,4 +285,14 @@ fn so_they_do_with_half_a_billion_parameters() {
     let Some(card) = gpu() else { return };
     let play = if is_mesa(&card) { MESA_HALF } else { Play { model: HALF, ..REAL } };
     follows(play, &card, &bed::synthetic(HALF_SHAPE));
+}
+
+/// And back to a GPU that is cheap again, which takes hundreds of requests and some minutes on Mesa's device.
+#[test]
+#[ignore = "takes some minutes"]
+fn a_gpu_that_is_cheap_again_is_found_again() {
+    let _alone = alone();
+    let Some(card) = gpu() else { return };
+    let play = if is_mesa(&card) { MESA } else { REAL };
+    follows(Play { back: true, ..play }, &card, &bed::models());
 }
