@@ -41,7 +41,7 @@ const SHARE: f64 = 0.15;
 /// Share of the context that prompt and answer may fill: tokens are reckoned.
 const ROOM: f64 = 0.8;
 /// The service looks at the meter for a little longer than something runs: that shows what a resident model draws.
-const REST: Duration = Duration::from_millis(1500);
+const REST: Duration = Duration::from_millis(2800);
 /// A service that was just started has looked for GPUs by then.
 const SEARCH: Duration = Duration::from_secs(60);
 

@@ -183,6 +183,11 @@ impl Meter {
         reading
     }
 
+    /// Some of its sensors are graphics cards'.
+    pub fn has_cards(&self) -> bool {
+        self.members.iter().any(Member::is_card)
+    }
+
     /// What it is now. It may change when a sensor fails for long or comes back, see [`Meter::epoch`].
     pub fn info(&self) -> MeterInfo {
         let names: Vec<&str> = self.members.iter().map(|m| m.source.spec().name.as_str()).collect();

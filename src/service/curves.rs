@@ -53,7 +53,8 @@ impl Core {
     pub(super) fn rested(&mut self, used: Microjoules, others: Microjoules, span: Duration) {
         let works = self.works();
         let worked = std::mem::replace(&mut self.metering.worked, works);
-        if worked || works || !self.metered() || others.as_f64() > QUIET * used.as_f64() {
+        let settled = self.metering.ledger.gpus_rest();
+        if worked || works || !settled || !self.metered() || others.as_f64() > QUIET * used.as_f64() {
             return;
         }
         let up = self.lanes.by_id.values().filter(|slot| slot.phase == Phase::Ready).map(|slot| slot.site);

@@ -29,6 +29,8 @@ use crate::signals::{self, Signals};
 
 /// How long it goes on after the service has become idle, and after it started.
 const TAIL: Duration = Duration::from_millis(1200);
+/// A graphics card takes a second to come to rest.
+const TAIL_CARDS: Duration = Duration::from_millis(2500);
 /// Between readings while models are only resident; less for a counter that goes round sooner.
 const RESIDENT: Duration = Duration::from_secs(60);
 /// Between readings while nothing runs and somebody waits for the charger or for a cooler device.
@@ -143,6 +145,13 @@ struct Senses {
     inside: bool,
 }
 
+fn tail_of(senses: &Option<Senses>) -> Duration {
+    match senses {
+        Some(senses) if senses.meter.has_cards() => TAIL_CARDS,
+        _ => TAIL,
+    }
+}
+
 fn run(shared: &(Mutex<Wish>, Condvar), clock: Monotonic, tx: &Sender<Msg>) {
     let mut senses: Option<Senses> = None;
     let mut answered = 0;
@@ -166,7 +175,7 @@ fn run(shared: &(Mutex<Wish>, Condvar), clock: Monotonic, tx: &Sender<Msg>) {
                         Some(senses) => senses.meter.set((&sensors.energy).into()),
                         None => senses = Some(Senses::new(&sensors)),
                     }
-                    (due, tail, paused) = (now, now + TAIL, false);
+                    (due, tail, paused) = (now, now + tail_of(&senses), false);
                 }
                 if wish.busy != worked {
                     worked = wish.busy;
@@ -175,7 +184,7 @@ fn run(shared: &(Mutex<Wish>, Condvar), clock: Monotonic, tx: &Sender<Msg>) {
                     due = if worked { now } else { due.min(first) };
                 }
                 if wish.busy {
-                    (tail, paused) = (now + TAIL, false);
+                    (tail, paused) = (now + tail_of(&senses), false);
                 }
                 let pausing = now >= tail && wish.lanes.is_empty() && !paused;
                 let timed = !paused || wish.watch;

@@ -23,6 +23,8 @@ const REST: f64 = 0.05;
 /// Active energy of an interval with less CPU time than this share of it goes to the baseline: there is nobody to
 /// charge it to.
 const NOBODY: f64 = 0.002;
+/// So long after its work a card's clocks are still high: it does not rest yet.
+const SETTLES: Duration = Duration::from_millis(1_000);
 /// What GPUs' drivers may use of the CPU time of an interval that tells what CPUs draw.
 const SOME: f64 = 0.05;
 /// What a split between programs by CPU time may be off by, as a share of the smaller part: cores differ in what they
@@ -289,15 +291,20 @@ impl Ledger {
         let worked = gpus.iter().map(|(_, a, b)| b.saturating_sub(*a)).fold(0u64, u64::saturating_add);
         // What a driver does beside steps, but for signs of life.
         let waits = drivers.values().fold(0u64, |sum, t| sum.saturating_add(*t)) as f64;
+        let settled = self.worked.is_none_or(|last| last + SETTLES <= from);
+        self.rested = settled && worked == 0;
+        if worked > 0 {
+            self.worked = Some(to);
+        }
         let untold = worked > 0 || (apart && waits > (SOME * all as f64).max(NOBODY * seconds * 1e9));
         match (measured, of_cards) {
             (None, _) => self.totals.estimated += Microjoules(energy),
             (_, Some(cards)) if beside => {
                 self.totals.estimated += Microjoules(energy - cards);
                 // It rests, whatever the processor does.
-                match worked {
-                    0 => self.learn(cards as f64 / 1e6, 0.0, 0.0, seconds),
-                    _ => self.unseen = Default::default(),
+                match worked == 0 && settled {
+                    true => self.learn(cards as f64 / 1e6, 0.0, 0.0, seconds),
+                    false => self.unseen = Default::default(),
                 }
             }
             (_, cards) => {
@@ -312,7 +319,9 @@ impl Ledger {
                 if let Some(cards) = cards {
                     // A driver that computes is at work, be it beside what requests asked for.
                     let busy = (worked as f64).max(waits) / 1e9;
-                    self.unseen_cards.add(cards as f64 / 1e6, busy, seconds);
+                    if settled || busy > 0.0 {
+                        self.unseen_cards.add(cards as f64 / 1e6, busy, seconds);
+                    }
                     if let Some(lesson) = self.unseen_cards.take(LESSON) {
                         lesson.tell(&mut self.card);
                     }

@@ -199,6 +199,10 @@ pub struct Ledger {
     /// What the model has yet to be shown: of rest, and of work.
     unseen: [Lesson; 2],
     unseen_cards: Lesson,
+    /// When a GPU last worked.
+    worked: Option<Time>,
+    /// None had for a while in the last interval.
+    rested: bool,
     /// Since when nothing is read, with the machine's CPU time and the meter's totals then.
     paused: Option<(Time, Duration, Microjoules, Option<Microjoules>)>,
     /// Seconds that a request which always ran would have been given of the idle draw: grows by dt / running.
@@ -232,6 +236,8 @@ impl Ledger {
             known: Duration::ZERO,
             unseen: Default::default(),
             unseen_cards: Lesson::default(),
+            worked: None,
+            rested: false,
             paused: None,
             turn: 0.0,
             turned: Time::ZERO,
@@ -280,6 +286,11 @@ impl Ledger {
     /// How much of its lane's CPU time it has used since it was last started.
     pub fn cpu_used(&self, id: RequestId) -> Duration {
         self.entries.get(&id).map_or(Duration::ZERO, |e| Duration::from_nanos(e.cpu as u64))
+    }
+
+    /// In the interval that was booked last, GPUs had not worked, and not for a while before.
+    pub fn gpus_rest(&self) -> bool {
+        self.rested
     }
 
     /// Up to here energy is booked.

@@ -638,3 +638,34 @@ fn beside_the_processors_sensor_a_card_s_own_is_its_lanes_however_much_others_dr
     }
     assert!((device.ledger.idle_watts() - 2.5).abs() < 0.1, "{}", device.ledger.idle_watts());
 }
+
+#[test]
+fn a_card_that_has_just_worked_does_not_rest_yet() {
+    const GPU: LaneId = LaneId(2);
+    let mut device = Device::new();
+    device.ledger.sees_cards_alone(true);
+    device.ledger.loading(GPU, None);
+    device.ledger.ready(GPU, Duration::ZERO, CELL);
+    device.cpu.gpus.insert(GPU, Duration::ZERO);
+    let pass = |device: &mut Device, works: bool, joules: f64| {
+        device.now = device.now + 100 * MS;
+        device.total += Microjoules::from_f64(joules);
+        if works {
+            *device.cpu.gpus.entry(GPU).or_default() += 100 * MS;
+            let parts = [StepPart { id: B, prefill: 0, decode: 1, context: 1 }];
+            device.ledger.step(GPU, device.cpu.gpus[&GPU], &parts);
+        }
+        device.read();
+    };
+    // 200 W at work, 125 W for 0.9 s after it, and 80 W at rest.
+    for _ in 0..20 {
+        device.ledger.started(B, device.now);
+        (0..8).for_each(|_| pass(&mut device, true, 20.0));
+        (0..9).for_each(|_| pass(&mut device, false, 12.5));
+        assert!(!device.ledger.gpus_rest());
+        (0..15).for_each(|_| pass(&mut device, false, 8.0));
+        assert!(device.ledger.gpus_rest());
+    }
+    let idle = device.ledger.model().idle();
+    assert!((idle - 80.0).abs() < 2.0, "{idle} W");
+}
