@@ -166,7 +166,10 @@ impl Core {
             let _ = tx.send(Msg::Gpus(find(&modules)));
         };
         match super::helpers::spawn(std::thread::Builder::new().name("gpus".into()), look) {
-            Ok(_) => (self.gpus.looking, self.gpus.asked) = (true, Some(drivers)),
+            Ok(_) => {
+                (self.gpus.looking, self.gpus.asked) = (true, Some(drivers));
+                self.metering.ledger.gpus_searched(true, self.clock.now());
+            }
             Err(e) => self.gpus.gpus = Some(Gpus::none(format!("no thread to look for one: {e}"))),
         }
     }
@@ -198,6 +201,7 @@ impl Core {
 
     pub(super) fn gpus_found(&mut self, gpus: Gpus) {
         self.gpus.looking = false;
+        self.metering.ledger.gpus_searched(false, self.clock.now());
         if std::mem::take(&mut self.gpus.pardon) {
             self.trust.pardon();
             self.gpus.again = true;

@@ -291,7 +291,7 @@ impl Ledger {
         let worked = gpus.iter().map(|(_, a, b)| b.saturating_sub(*a)).fold(0u64, u64::saturating_add);
         // What a driver does beside steps, but for signs of life.
         let waits = drivers.values().fold(0u64, |sum, t| sum.saturating_add(*t)) as f64;
-        let settled = self.worked.is_none_or(|last| last + SETTLES <= from);
+        let settled = !self.searched && self.worked.is_none_or(|last| last + SETTLES <= from);
         self.rested = settled && worked == 0;
         if worked > 0 {
             self.worked = Some(to);

@@ -203,6 +203,8 @@ pub struct Ledger {
     worked: Option<Time>,
     /// None had for a while in the last interval.
     rested: bool,
+    /// Somebody looks for GPUs.
+    searched: bool,
     /// Since when nothing is read, with the machine's CPU time and the meter's totals then.
     paused: Option<(Time, Duration, Microjoules, Option<Microjoules>)>,
     /// Seconds that a request which always ran would have been given of the idle draw: grows by dt / running.
@@ -238,6 +240,7 @@ impl Ledger {
             unseen_cards: Lesson::default(),
             worked: None,
             rested: false,
+            searched: false,
             paused: None,
             turn: 0.0,
             turned: Time::ZERO,
@@ -286,6 +289,14 @@ impl Ledger {
     /// How much of its lane's CPU time it has used since it was last started.
     pub fn cpu_used(&self, id: RequestId) -> Duration {
         self.entries.get(&id).map_or(Duration::ZERO, |e| Duration::from_nanos(e.cpu as u64))
+    }
+
+    /// GPUs are looked for, or were until now: their drivers wake them for that.
+    pub fn gpus_searched(&mut self, searched: bool, now: Time) {
+        if self.searched && !searched {
+            self.worked = self.worked.max(Some(now));
+        }
+        self.searched = searched;
     }
 
     /// In the interval that was booked last, GPUs had not worked, and not for a while before.

@@ -657,6 +657,14 @@ fn a_card_that_has_just_worked_does_not_rest_yet() {
         }
         device.read();
     };
+    // Its driver wakes it when it is looked for.
+    device.ledger.gpus_searched(true, device.now);
+    (0..40).for_each(|_| pass(&mut device, false, 12.5));
+    device.ledger.gpus_searched(false, device.now);
+    (0..9).for_each(|_| pass(&mut device, false, 12.5));
+    (0..10).for_each(|_| pass(&mut device, false, 8.0));
+    let idle = device.ledger.model().idle();
+    assert!((idle - 80.0).abs() < 2.0, "{idle} W");
     // 200 W at work, 125 W for 0.9 s after it, and 80 W at rest.
     for _ in 0..20 {
         device.ledger.started(B, device.now);
