@@ -104,6 +104,8 @@ struct Scene {
 /// One request as it was.
 struct Run {
     device: String,
+    /// Where all of it ran, if that was one device.
+    whole: Option<String>,
     /// By the plant, and by the receipt.
     truth: f64,
     told: f64,
@@ -131,7 +133,9 @@ impl Scene {
         let text = |value: &Value| value.as_str().expect("text").to_owned();
         let receipt = &answer["wattlm"];
         let told = receipt["energy"]["joules"].as_f64().expect("joules");
-        Run { device: text(&receipt["device"]), truth, told, reason: text(&receipt["reason"]) }
+        let (prefill, decode) = (text(&receipt["plan"]["prefill"]), text(&receipt["plan"]["decode"]));
+        let whole = (prefill == decode).then_some(decode);
+        Run { device: text(&receipt["device"]), whole, truth, told, reason: text(&receipt["reason"]) }
     }
 
     /// The median of some, by the plant.
@@ -150,7 +154,7 @@ impl Scene {
         }
     }
 
-    /// Requests of each shape take about what they take on the cheaper device.
+    /// Requests of each shape run on the cheaper device, or take about what they take there.
     fn runs_where_it_is_cheaper(&mut self) {
         for shape in self.shapes() {
             let (cpu, gpu) = (self.truth(shape, "cpu"), self.truth(shape, "gpu"));
@@ -165,7 +169,11 @@ impl Scene {
                 runs.last().expect("one").reason
             );
             let near = NEAR * cpu.min(gpu) + self.play.tick;
-            assert!(took[took.len() / 2] <= near, "{} takes {took:?} J on {where_:?}, not {near:.2} J", shape.0);
+            let cheaper = if cpu < gpu { "cpu" } else { "gpu0" };
+            // The truth of something short varies more than that on a machine that does other things.
+            let there = runs.iter().filter(|run| run.whole.as_deref() == Some(cheaper)).count();
+            let right = 2 * there > runs.len() || took[took.len() / 2] <= near;
+            assert!(right, "{} takes {took:?} J on {where_:?}, not {near:.2} J as on {cheaper}", shape.0);
         }
     }
 
