@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
 use common::{demo_models, eventually, Daemon};
-use nix::sys::signal::{kill, Signal};
+use nix::sys::signal::{kill, signal, SigHandler, Signal};
 use nix::unistd::Pid;
 use serde_json::Value;
 
@@ -301,6 +301,13 @@ fn a_reader_that_goes_away_ends_it_quietly() {
     assert_eq!((output.status.signal(), err(&output).as_str()), (Some(Signal::SIGPIPE as i32), ""));
 }
 
+/// Programs that are started from here heed Ctrl-C, which a shell has jobs in the background ignore, and all that those start.
+#[allow(unsafe_code)]
+fn heeds_interrupts() {
+    // SAFETY: no handler is set, and nothing else here does anything with the signal.
+    unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) }.expect("the usual disposition");
+}
+
 fn interrupt(child: &Child) {
     kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGINT).expect("signals");
 }
@@ -411,6 +418,7 @@ fn the_account_outlives_a_killed_daemon() {
 
 /// A daemon whose answers do not end by themselves for a while: random weights, and room for many tokens.
 fn endless() -> Daemon {
+    heeds_interrupts();
     let dir = tempfile::tempdir().unwrap();
     let models = dir.path().join("models");
     fs::create_dir(&models).unwrap();
