@@ -548,25 +548,32 @@ fn what_a_cards_own_sensor_says_is_the_cards_and_the_processors_part_is_modelled
     assert_eq!(on_cpu.estimated, on_cpu.total());
 }
 
+/// A device with a lane on a GPU and nothing else; its meter may be the card's own.
+fn with_a_gpu(cards: bool) -> Device {
+    let mut device = Device::new();
+    device.ledger.sees_cards_alone(cards);
+    device.ledger.loading(LaneId(2), None);
+    device.ledger.ready(LaneId(2), Duration::ZERO, CELL);
+    device.cpu.gpus.insert(LaneId(2), Duration::ZERO);
+    device
+}
+
+/// 100 ms in which it draws so many joules, and its GPU works for `B` or does not.
+fn pass(device: &mut Device, works: bool, joules: f64) {
+    device.now = device.now + 100 * MS;
+    device.total += Microjoules::from_f64(joules);
+    if works {
+        let clock = device.cpu.gpus.entry(LaneId(2)).or_default();
+        *clock += 100 * MS;
+        device.ledger.step(LaneId(2), *clock, &[StepPart { id: B, prefill: 0, decode: 1, context: 1 }]);
+    }
+    device.read();
+}
+
 #[test]
 fn a_gpu_that_drew_nothing_at_first_is_charged_once_it_draws() {
-    const GPU: LaneId = LaneId(2);
     for cards in [true, false] {
-        let mut device = Device::new();
-        device.ledger.sees_cards_alone(cards);
-        device.ledger.loading(GPU, None);
-        device.ledger.ready(GPU, Duration::ZERO, CELL);
-        device.cpu.gpus.insert(GPU, Duration::ZERO);
-        let pass = |device: &mut Device, works: bool, joules: f64| {
-            device.now = device.now + 100 * MS;
-            device.total += Microjoules::from_f64(joules);
-            if works {
-                *device.cpu.gpus.entry(GPU).or_default() += 100 * MS;
-                let parts = [StepPart { id: B, prefill: 0, decode: 1, context: 1 }];
-                device.ledger.step(GPU, device.cpu.gpus[&GPU], &parts);
-            }
-            device.read();
-        };
+        let mut device = with_a_gpu(cards);
         (0..30).for_each(|_| pass(&mut device, false, 8.0));
         // It uploads and compiles, and draws less than at rest meanwhile, for its clocks are lower.
         device.ledger.started(B, device.now);
@@ -641,22 +648,7 @@ fn beside_the_processors_sensor_a_card_s_own_is_its_lanes_however_much_others_dr
 
 #[test]
 fn a_card_that_has_just_worked_does_not_rest_yet() {
-    const GPU: LaneId = LaneId(2);
-    let mut device = Device::new();
-    device.ledger.sees_cards_alone(true);
-    device.ledger.loading(GPU, None);
-    device.ledger.ready(GPU, Duration::ZERO, CELL);
-    device.cpu.gpus.insert(GPU, Duration::ZERO);
-    let pass = |device: &mut Device, works: bool, joules: f64| {
-        device.now = device.now + 100 * MS;
-        device.total += Microjoules::from_f64(joules);
-        if works {
-            *device.cpu.gpus.entry(GPU).or_default() += 100 * MS;
-            let parts = [StepPart { id: B, prefill: 0, decode: 1, context: 1 }];
-            device.ledger.step(GPU, device.cpu.gpus[&GPU], &parts);
-        }
-        device.read();
-    };
+    let mut device = with_a_gpu(true);
     // Its driver wakes it when it is looked for.
     device.ledger.gpus_searched(true, device.now);
     (0..40).for_each(|_| pass(&mut device, false, 12.5));
