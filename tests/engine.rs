@@ -326,6 +326,79 @@ fn a_prefix_is_reused_by_its_tenant_alone() {
     assert_eq!(same.text, other.text);
 }
 
+/// Prompts with one long beginning, so that each goes on in its own way.
+fn behind(beginning: &str) -> Vec<String> {
+    ["Turn the lamp", "What is the", "Two and two"].iter().map(|end| format!("{beginning}{end}")).collect()
+}
+
+#[test]
+fn requests_behind_one_beginning_compute_it_once() {
+    let mut engine = engine(LaneConfig { prefill_chunk: 32, ..config() });
+    let prompts = behind(&long_prompt(&mut engine, "Prudence", 150));
+    let ask = |tenant, prompt: &String| Job { tenant: Tenant(tenant), ..job(prompt) };
+    let alone: Vec<String> = (1..).zip(&prompts).map(|(tenant, p)| engine.ask(ask(tenant, p)).text).collect();
+
+    let ids: Vec<_> = prompts.iter().map(|p| engine.start(ask(7, p))).collect();
+    let other = engine.start(ask(8, &prompts[0]));
+    let ids = [ids, vec![other]].concat();
+    let mut answers = engine.collect(&ids, |_| {});
+    let other = answers.pop().unwrap();
+    assert_eq!(other.usage.cached_tokens, 0, "somebody else's");
+    assert_eq!(answers[0].usage.cached_tokens, 0);
+    for (answer, alone) in answers.iter().zip(&alone) {
+        assert_eq!(&answer.text, alone);
+        let usage = answer.usage;
+        assert_eq!(answer.started, Some((usage.prompt_tokens, usage.cached_tokens)));
+        assert_eq!(usage.cached_tokens + answer.prefill_steps.iter().sum::<u32>(), usage.prompt_tokens);
+    }
+    for answer in &answers[1..] {
+        assert!(answer.usage.cached_tokens > 100, "{:?}", answer.usage);
+    }
+    // And after them, for each.
+    for (prompt, alone) in prompts.iter().zip(&alone) {
+        let again = engine.ask(ask(7, prompt));
+        assert!(again.usage.cached_tokens > 100 && &again.text == alone, "{again:?}");
+    }
+
+    // One that comes while another one answers.
+    let first = engine.start(Job { max_tokens: Some(100), ..ask(9, &prompts[0]) });
+    let (to, mut second) = (engine.to.clone(), Some(Job { id: RequestId(4711), ..ask(9, &prompts[1]) }));
+    let answers = engine.collect(&[first, RequestId(4711)], |step| {
+        if let Some(second) = second.take_if(|_| step.parts.iter().any(|part| part.decode > 0)) {
+            to.send(ToLane::Start(Box::new(second))).unwrap();
+        }
+    });
+    assert!(answers[1].usage.cached_tokens > 100 && answers[1].text == alone[1], "{:?}", answers[1]);
+}
+
+#[test]
+fn who_follows_a_request_that_is_cancelled_goes_on_from_what_it_computed() {
+    let mut engine = engine(LaneConfig { prefill_chunk: 16, ..config() });
+    let prompts = behind(&long_prompt(&mut engine, "Temperance", 300));
+    let ask = |tenant, prompt: &String| Job { tenant: Tenant(tenant), ..job(prompt) };
+    let alone = engine.ask(ask(1, &prompts[2])).text;
+
+    let ids: Vec<_> = prompts.iter().map(|p| engine.start(ask(7, p))).collect();
+    // Hundreds of tokens before its end, the first one; and one that has never begun.
+    let (to, mut steps) = (engine.to.clone(), 0);
+    let answers = engine.collect(&ids, |step| {
+        steps += 1;
+        if steps == 4 {
+            assert_eq!(step.parts.len(), 1, "the others wait");
+            to.send(ToLane::Cancel(ids[1])).unwrap();
+            to.send(ToLane::Cancel(ids[0])).unwrap();
+        }
+    });
+    assert_eq!((answers[0].finish(), answers[1].finish()), (Finish::Cancelled, Finish::Cancelled));
+    assert_eq!((answers[1].started, answers[1].prefill_steps.len()), (None, 0));
+    let last = &answers[2];
+    assert_eq!(last.text, alone);
+    let computed: u32 = answers[0].prefill_steps.iter().sum();
+    assert!((48..250).contains(&computed), "{computed}");
+    assert_eq!(last.usage.cached_tokens, computed);
+    assert_eq!(last.prefill_steps.iter().sum::<u32>(), last.usage.prompt_tokens - computed);
+}
+
 #[test]
 fn cancelled_in_the_prompt_in_the_answer_and_in_the_line() {
     let mut engine = engine(LaneConfig { prefill_chunk: 1, prefill_chunk_shared: 1, slots: 1, ..config() });

@@ -12,7 +12,7 @@ use super::serve::{Server, GROWTH};
 use super::slots::Slot;
 use super::text::TextStream;
 use crate::error::{Code, Error, Result};
-use crate::lane::{Finish, FromLane, Job, Prompt, SequenceState, Usage};
+use crate::lane::{Finish, Job, Prompt, SequenceState, Usage};
 
 /// A request that waits for cells.
 pub struct Waiting {
@@ -109,7 +109,14 @@ impl Server {
     pub(super) fn admit(&mut self) {
         while self.slots.len() < self.n_slots as usize {
             let Some(waiting) = self.waiting.front() else { return };
-            let Some(place) = self.cells.admit(waiting.job.tenant, &waiting.prompt, waiting.need) else { return };
+            // What another lane has computed is there as a whole.
+            let (tenant, tokens) = (waiting.job.tenant, &waiting.prompt);
+            let follows = match waiting.import {
+                None => self.source(tenant, tokens, self.cells.finds(tenant, tokens), self.slots.len()),
+                Some(_) => None,
+            };
+            let beyond = follows.map_or(0, |follows| follows.tokens);
+            let Some(place) = self.cells.admit(tenant, tokens, waiting.need, beyond) else { return };
             let Some(Waiting { job, prompt, limit, need, export, import }) = self.waiting.pop_front() else { return };
             for sequence in place.evicted {
                 self.context.drop_sequence(sequence);
@@ -137,7 +144,6 @@ impl Server {
                     continue;
                 }
             };
-            (self.out)(FromLane::Started { id: job.id, prompt_tokens: len, cached_tokens: keep });
             let mut slot = Slot {
                 id: job.id,
                 tenant: job.tenant,
@@ -153,6 +159,7 @@ impl Server {
                 handover_us,
                 sampler,
                 text: TextStream::new(&job.stop),
+                follows,
                 started: Instant::now(),
                 first_token: None,
                 last_token: None,
@@ -163,6 +170,9 @@ impl Server {
             };
             if limit == len && !export {
                 slot.end(Ok(Finish::Length));
+            }
+            if slot.follows.is_none() {
+                (self.out)(slot.says_started());
             }
             self.slots.push(slot);
         }

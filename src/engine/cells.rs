@@ -29,6 +29,11 @@ struct Cached {
     used: u64,
 }
 
+/// Tokens with which both begin.
+pub fn common(a: &[Token], b: &[Token]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
 /// A request's place in the cache.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Place {
@@ -53,12 +58,14 @@ impl Cells {
         }
     }
 
-    /// Finds a place for a prompt and reserves `need` cells for it. `None`: running requests hold too many.
-    pub fn admit(&mut self, tenant: Tenant, prompt: &[Token], need: u32) -> Option<Place> {
+    /// Finds a place for a prompt and reserves `need` cells for it. A cached prefix is taken if it has more than `beyond`
+    /// tokens. `None`: running requests hold too many.
+    pub fn admit(&mut self, tenant: Tenant, prompt: &[Token], need: u32, beyond: u32) -> Option<Place> {
         if need > self.total - self.reserved || (self.free.is_empty() && self.cached.is_empty()) {
             return None;
         }
-        let (sequence, keep) = match self.longest_prefix(tenant, prompt) {
+        let longest = self.longest_prefix(tenant, prompt).filter(|&(_, keep)| keep > beyond as usize);
+        let (sequence, keep) = match longest {
             Some((i, keep)) => (Some(self.cached.swap_remove(i).sequence), keep),
             None => (None, 0),
         };
@@ -77,7 +84,7 @@ impl Cells {
     fn longest_prefix(&self, tenant: Tenant, prompt: &[Token]) -> Option<(usize, usize)> {
         let usable = &prompt[..prompt.len().saturating_sub(1)];
         let common = |c: &Cached| {
-            let n = c.tokens.iter().zip(usable).take_while(|(a, b)| a == b).count();
+            let n = common(&c.tokens, usable);
             if self.can_trim || n == c.tokens.len() {
                 n
             } else {
@@ -113,6 +120,11 @@ impl Cells {
             self.cached.push(Cached { sequence, tenant, tokens, used: self.clock });
         }
         debug_assert!(self.held() <= self.total);
+    }
+
+    /// Tokens of this prompt that are cached, and worth taking.
+    pub fn finds(&self, tenant: Tenant, prompt: &[Token]) -> u32 {
+        self.longest_prefix(tenant, prompt).map_or(0, |(_, keep)| keep as u32)
     }
 
     /// Gives up all cached prefixes.
@@ -159,7 +171,7 @@ mod tests {
     /// Runs a request that ends with its sequence holding `tokens`.
     fn run(cells: &mut Cells, tenant: Tenant, tokens: Vec<Token>) -> Place {
         let need = tokens.len() as u32;
-        let place = cells.admit(tenant, &tokens, need).unwrap();
+        let place = cells.admit(tenant, &tokens, need, 0).unwrap();
         cells.release(place.sequence, need, tenant, tokens);
         place
     }
@@ -168,8 +180,8 @@ mod tests {
     fn a_prefix_is_found_by_its_tenant_alone_and_without_its_last_token() {
         let mut cells = Cells::new(100, 4, true);
         let first = run(&mut cells, A, tokens(0..20));
-        assert_eq!(cells.admit(B, &tokens(0..20), 20).unwrap().keep, 0);
-        let again = cells.admit(A, &tokens(0..20), 20).unwrap();
+        assert_eq!(cells.admit(B, &tokens(0..20), 20, 0).unwrap().keep, 0);
+        let again = cells.admit(A, &tokens(0..20), 20, 0).unwrap();
         assert_eq!((again.sequence, again.keep), (first.sequence, 19));
     }
 
@@ -179,19 +191,19 @@ mod tests {
         run(&mut cells, A, [tokens(0..5), tokens(500..540)].concat());
         let long = run(&mut cells, A, tokens(0..40));
         assert_eq!(
-            cells.admit(A, &tokens(0..60), 60).unwrap(),
+            cells.admit(A, &tokens(0..60), 60, 0).unwrap(),
             Place { sequence: long.sequence, keep: 40, evicted: vec![] }
         );
         // Five of 60 tokens would cost the other 40 of that entry.
-        assert_eq!(cells.admit(A, &tokens(0..60), 60).unwrap().keep, 0);
+        assert_eq!(cells.admit(A, &tokens(0..60), 60, 0).unwrap().keep, 0);
     }
 
     #[test]
     fn a_model_that_cannot_trim_continues_a_whole_prefix_or_nothing() {
         let mut cells = Cells::new(100, 4, false);
         run(&mut cells, A, tokens(0..20));
-        assert_eq!(cells.admit(A, &tokens(0..15), 15).unwrap().keep, 0);
-        assert_eq!(cells.admit(A, &tokens(0..25), 25).unwrap().keep, 20);
+        assert_eq!(cells.admit(A, &tokens(0..15), 15, 0).unwrap().keep, 0);
+        assert_eq!(cells.admit(A, &tokens(0..25), 25, 0).unwrap().keep, 20);
     }
 
     #[test]
@@ -199,28 +211,37 @@ mod tests {
         let mut cells = Cells::new(100, 8, true);
         let first = run(&mut cells, A, tokens(0..40));
         let second = run(&mut cells, A, tokens(100..140));
-        assert_eq!(cells.admit(B, &tokens(200..230), 50).unwrap().evicted, [first.sequence]);
+        assert_eq!(cells.admit(B, &tokens(200..230), 50, 0).unwrap().evicted, [first.sequence]);
         assert_eq!(cells.grow(30), Some(vec![second.sequence]));
         assert_eq!(cells.grow(30), None);
         assert_eq!(cells.grow(20), Some(vec![]));
     }
 
     #[test]
+    fn a_cached_prefix_stays_where_a_running_request_has_a_longer_one() {
+        let mut cells = Cells::new(100, 4, true);
+        let first = run(&mut cells, A, tokens(0..20));
+        let place = cells.admit(A, &tokens(0..30), 30, 20).unwrap();
+        assert!(place.keep == 0 && place.sequence != first.sequence, "{place:?}");
+        assert_eq!(cells.admit(A, &tokens(0..30), 30, 19).unwrap().sequence, first.sequence);
+    }
+
+    #[test]
     fn running_requests_are_waited_for() {
         let mut cells = Cells::new(100, 4, true);
-        let place = cells.admit(A, &tokens(0..10), 60).unwrap();
-        assert_eq!(cells.admit(B, &tokens(0..10), 60), None);
+        let place = cells.admit(A, &tokens(0..10), 60, 0).unwrap();
+        assert_eq!(cells.admit(B, &tokens(0..10), 60, 0), None);
         cells.release(place.sequence, 60, A, Vec::new());
-        assert!(cells.admit(B, &tokens(0..10), 60).is_some());
+        assert!(cells.admit(B, &tokens(0..10), 60, 0).is_some());
     }
 
     #[test]
     fn a_cached_sequence_makes_way_when_no_other_is_left() {
         let mut cells = Cells::new(100, 1, true);
         let first = run(&mut cells, A, tokens(0..10));
-        let second = cells.admit(B, &tokens(0..10), 10).unwrap();
+        let second = cells.admit(B, &tokens(0..10), 10, 0).unwrap();
         assert_eq!((second.sequence, second.evicted), (first.sequence, vec![first.sequence]));
-        assert_eq!(cells.admit(A, &tokens(0..10), 10), None);
+        assert_eq!(cells.admit(A, &tokens(0..10), 10, 0), None);
     }
 
     proptest! {
@@ -234,7 +255,7 @@ mod tests {
                 match op {
                     0 | 1 => {
                         let prompt = tokens(base..base + need as i32);
-                        if let Some(place) = cells.admit(Tenant(tenant), &prompt, need) {
+                        if let Some(place) = cells.admit(Tenant(tenant), &prompt, need, 0) {
                             prop_assert!(place.keep < need);
                             prop_assert!(running.iter().all(|r| r.0 != place.sequence));
                             running.push((place.sequence, need, Tenant(tenant), prompt));

@@ -22,6 +22,7 @@ mod prompt;
 mod ration;
 mod sampling;
 mod serve;
+mod sharing;
 mod slots;
 mod template;
 mod text;

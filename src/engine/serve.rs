@@ -55,6 +55,8 @@ pub struct Server {
     pub(super) ends: Vec<Token>,
     pub(super) waiting: VecDeque<Waiting>,
     pub(super) batch: Batch,
+    /// Whether the model can forget the end of a sequence and keep its beginning.
+    pub(super) can_trim: bool,
     /// See [`fingerprint`](super::handover::fingerprint).
     pub(super) model_id: u64,
     /// A probe is to be run once what runs has ended; until then nothing more is admitted.
@@ -80,9 +82,10 @@ impl Server {
         seeds: u64,
         model_id: u64,
     ) -> Server {
-        let trained = model.n_ctx_train();
+        let (trained, can_trim) = (model.n_ctx_train(), !model.is_recurrent());
         Server {
-            cells: Cells::new(config.n_ctx, sequences, !model.is_recurrent()),
+            cells: Cells::new(config.n_ctx, sequences, can_trim),
+            can_trim,
             slots: Vec::new(),
             limits: Limits {
                 chunk: config.prefill_chunk,
@@ -125,6 +128,7 @@ impl Server {
                 self.admit();
             }
             // A prompt that was in the cache is there already.
+            self.follow();
             self.hand_over();
             self.ration();
             self.retire();
@@ -145,6 +149,7 @@ impl Server {
                 mark = Instant::now();
             } else {
                 self.step();
+                self.follow();
                 self.hand_over();
                 self.retire();
                 self.pauses.worked(mark.elapsed());
@@ -217,8 +222,9 @@ impl Server {
         limits.chunk = limits.chunk.min(self.chunk);
         limits.chunk_shared = limits.chunk_shared.min(self.chunk);
         loop {
-            // What has ended (`max_tokens` 0, no room) takes no part.
-            let live: Vec<usize> = (0..self.slots.len()).filter(|&i| self.slots[i].outcome.is_none()).collect();
+            // What has ended (`max_tokens` 0, no room) takes no part, nor does what another one computes.
+            let works = |slot: &Slot| slot.outcome.is_none() && slot.follows.is_none() && slot.pending() > 0;
+            let live: Vec<usize> = (0..self.slots.len()).filter(|&i| works(&self.slots[i])).collect();
             if live.is_empty() {
                 return;
             }
@@ -369,8 +375,9 @@ impl Server {
         self.report(step, begun);
     }
 
-    /// Lets go of what has ended; its computed tokens stay for its tenant's next request.
+    /// Lets go of what has ended; its computed tokens stay for its tenant's next request, and for those that follow it.
     fn retire(&mut self) {
+        self.follow();
         let now = Instant::now();
         let mut i = 0;
         while i < self.slots.len() {

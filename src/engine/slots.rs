@@ -8,7 +8,14 @@ use super::llama::{Model, SeqId, Token};
 use super::sampling::{Sampler, Scratch};
 use super::text::TextStream;
 use crate::error::Result;
-use crate::lane::{Finish, RequestId, Tenant, Usage};
+use crate::lane::{Finish, FromLane, RequestId, Tenant, Usage};
+
+/// Another request computes so many tokens with which this one's prompt begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Follows {
+    pub id: RequestId,
+    pub tokens: u32,
+}
 
 /// A running request.
 pub struct Slot {
@@ -34,6 +41,8 @@ pub struct Slot {
     pub handover_us: u64,
     pub sampler: Sampler,
     pub text: TextStream,
+    /// Where the beginning of its prompt comes from; until then it takes no part.
+    pub follows: Option<Follows>,
     pub started: Instant,
     pub first_token: Option<Instant>,
     pub last_token: Option<Instant>,
@@ -56,6 +65,11 @@ impl Slot {
     /// Whether the prompt is done.
     pub fn decoding(&self) -> bool {
         self.tokens.len() as u32 > self.prompt_len
+    }
+
+    /// It has begun.
+    pub fn says_started(&self) -> FromLane {
+        FromLane::Started { id: self.id, prompt_tokens: self.prompt_len, cached_tokens: self.cached }
     }
 
     /// Ends it; the first end counts.

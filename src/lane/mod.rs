@@ -11,6 +11,7 @@
 
 mod device;
 mod parcel;
+pub mod sharing;
 pub mod trust;
 
 mod weights;

@@ -129,7 +129,7 @@ impl Prefixes {
         0
     }
 
-    /// A request has run there: its prompt of so many tokens, and its answer, are in the lane's cache.
+    /// A request runs there, or has run: its prompt of so many tokens, and its answer, are in the lane's cache.
     pub fn learn(&mut self, tenant: Tenant, site: Site, outline: &Outline, prompt: u32, answer: u32) {
         self.clock += 1;
         let used = self.clock;

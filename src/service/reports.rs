@@ -129,6 +129,10 @@ impl Core {
                 self.event(Event::LoadFailed { lane: id, error });
             }
             FromLane::Started { id, prompt_tokens, cached_tokens } => {
+                // Whoever comes now finds it there, or waits until it is.
+                if let Some(request) = self.requests.get(&id) {
+                    self.prefixes.learn(request.tenant(), slot.site, &request.outline, prompt_tokens, 0);
+                }
                 self.tell(id, |r| r.tokenized(prompt_tokens, cached_tokens));
             }
             FromLane::Step(step) => {

@@ -632,6 +632,29 @@ fn an_estimate_says_what_memory_its_lane_would_take_that_is_not_loaded() {
 }
 
 #[test]
+fn what_a_lane_computes_for_one_request_is_thought_to_be_there_for_the_next() {
+    let stage = Stage::new(|_| ());
+    let long = || Generate { prompt: Prompt::Text("a word ".repeat(200)), ..plain("a") };
+    let (tx, updates) = channel();
+    let id = stage.handle.generate(ROOT, long(), Box::new(Collector(tx)));
+    let lane = stage.lane();
+    lane.ready();
+    assert_eq!(lane.started(), id);
+    let cached = |peer| {
+        let (tx, rx) = channel();
+        stage.handle.estimate(peer, long(), Box::new(move |r| drop(tx.send(r))));
+        let report = rx.recv_timeout(PATIENCE).expect("an answer").unwrap();
+        report.tokens.cached > 100
+    };
+    assert!(!cached(ROOT));
+    lane.say(FromLane::Started { id, prompt_tokens: 400, cached_tokens: 0 });
+    assert!(matches!(updates.recv_timeout(PATIENCE).unwrap(), Update::Started { .. }));
+    assert!(cached(ROOT));
+    assert!(!cached(Peer { uid: 7, gid: 7, pid: 0, admin: false }), "somebody else's");
+    lane.done(id);
+}
+
+#[test]
 fn the_last_requests_are_told_to_those_whose_they_are() {
     let stage = Stage::new(|_| ());
     let explain = |peer: Peer, id: RequestId| {

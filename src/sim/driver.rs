@@ -193,7 +193,7 @@ impl Driver {
         let request = world.ask(ask);
         let held = |lane: usize| {
             let (session, shared) = request.session?;
-            let cells = world.lanes[lane].held[session].min(shared).min(request.prompt - 1);
+            let cells = world.holds(lane, session, shared).min(request.prompt - 1);
             (cells > 0).then_some((site(&world.device.lanes[lane]), cells))
         };
         Arrival {

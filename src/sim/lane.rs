@@ -9,7 +9,7 @@
 use super::device::LaneSpec;
 use super::outcome::{Fate, Phase, Taken};
 use super::world::{Happened, World, LEAST};
-use crate::lane::tokens_weight;
+use crate::lane::{sharing, tokens_weight};
 
 /// How far a lane is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -58,6 +58,8 @@ pub struct Run {
     left: u32,
     export: bool,
     threads: (u32, u32),
+    /// This request computes so many tokens with which its prompt begins; until then it takes no part.
+    follows: Option<(usize, u32)>,
     /// It ends at the next boundary.
     pub(super) ends: Option<Fate>,
     /// Tokens of its prompt in the step.
@@ -68,6 +70,11 @@ pub struct Run {
 }
 
 impl Run {
+    /// It waits for another one, that computes so many tokens.
+    pub(super) fn following(self, follows: Option<(usize, u32)>) -> Run {
+        Run { follows, ..self }
+    }
+
     pub(super) fn new(
         ask: usize,
         stage: Stage,
@@ -78,7 +85,18 @@ impl Run {
         threads: (u32, u32),
     ) -> Run {
         let (prefill, decode) = (Phase::default(), Phase::default());
-        Run { ask, stage, pending, cells, left, export, threads, ends: None, take: 0, used: (0, 0), prefill, decode }
+        let (follows, ends, used) = (None, None, (0, 0));
+        Run { ask, stage, pending, cells, left, export, threads, follows, ends, take: 0, used, prefill, decode }
+    }
+
+    /// Its prompt is to be computed, and by itself.
+    fn computes(&self) -> bool {
+        self.stage == Stage::Prompt && self.follows.is_none()
+    }
+
+    /// Tokens with which a prompt may begin that shares so many with its session.
+    pub(super) fn shares(&self, shared: u32) -> u32 {
+        shared.min(self.cells.saturating_add(self.pending))
     }
 }
 
@@ -231,6 +249,7 @@ impl World<'_> {
     /// Begins the next segment of a lane with requests in it.
     pub(super) fn begin(&mut self, index: usize) {
         self.computed = self.now;
+        self.follow(index);
         let (stretch, more) = self.stretch(index);
         let (horizon, leaves) = (self.horizon(), self.leaves());
         let (spec, lane) = (&self.device.lanes[index], &mut self.lanes[index]);
@@ -260,7 +279,7 @@ impl World<'_> {
                 if run.stage == Stage::Answer {
                     (answers, cells, least) = (answers + 1, cells + f64::from(run.cells), least.min(run.left));
                 } else {
-                    prompts = true;
+                    prompts |= run.computes();
                 }
             }
             if prompts {
@@ -271,7 +290,7 @@ impl World<'_> {
                 let (count, mut seconds) = (lane.running.len(), 0.0);
                 for i in 0..count {
                     let run = &mut lane.running[(lane.turn + i) % count];
-                    if run.stage == Stage::Prompt {
+                    if run.computes() {
                         run.take = run.pending.min(room);
                         room -= run.take;
                         seconds += spec.prefill_seconds(point, run.take, run.cells);
@@ -339,6 +358,7 @@ impl World<'_> {
             run.stage = Stage::Answer;
             return;
         }
+        self.follow(index);
         let run = self.lanes[index].running.remove(at);
         self.keep(index, &run);
         match run.ends {
@@ -420,8 +440,45 @@ impl World<'_> {
         }
     }
 
+    /// Which of the first `before` requests of a lane this one had best follow, of whose prompt `have` tokens are there, and
+    /// for how many: the engine's own rule.
+    pub(super) fn source(&self, index: usize, ask: usize, have: u32, before: usize) -> Option<(usize, u32)> {
+        let (session, shared) = self.trace.asks[ask].session?;
+        let prompt = self.trace.asks[ask].prompt;
+        let gain = |run: &Run| {
+            // One that has ended computes no more.
+            let all = if run.ends.is_some() { run.cells.min(shared) } else { run.shares(shared) };
+            let tokens = sharing::gains(prompt, all.min(prompt - 1), run.cells, have)?;
+            Some((run.ask, tokens))
+        };
+        let theirs = |run: &&Run| self.trace.asks[run.ask].session.is_some_and(|(other, _)| other == session);
+        let all = self.lanes[index].running[..before].iter().filter(theirs).filter_map(gain);
+        all.rev().max_by_key(|(_, tokens)| *tokens)
+    }
+
+    /// Gives those who follow what they wait for, once it is there.
+    fn follow(&mut self, index: usize) {
+        for at in 0..self.lanes[index].running.len() {
+            while let Some((source, tokens)) = self.lanes[index].running[at].follows {
+                let running = &mut self.lanes[index].running;
+                let source = running[..at].iter().find(|run| run.ask == source);
+                let there = source.map_or(0, |run| run.cells.min(tokens));
+                if there < tokens && source.is_some_and(|run| run.ends.is_none()) {
+                    break;
+                }
+                let run = &mut running[at];
+                let more = there.saturating_sub(run.cells);
+                (run.cells, run.pending) = (run.cells + more, run.pending - more);
+                let (ask, have) = (run.ask, run.cells);
+                let next = if have < tokens { self.source(index, ask, have, at) } else { None };
+                self.lanes[index].running[at].follows = next;
+            }
+        }
+    }
+
     /// Lets go of those that have ended.
     pub(super) fn retire(&mut self, index: usize, news: &mut Vec<Happened>) {
+        self.follow(index);
         let mut at = 0;
         while let Some(run) = self.lanes[index].running.get(at) {
             let Some(fate) = run.ends else {

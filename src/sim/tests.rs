@@ -118,6 +118,25 @@ fn a_session_computes_only_what_its_lane_does_not_hold() {
 }
 
 #[test]
+fn prompts_with_one_beginning_compute_it_once_though_they_come_together() {
+    let device = device();
+    let session = |at: f64, prompt| Line { session: Some("s".into()), shared: 400, ..line(at, prompt, 11) };
+    // The second and the third come while the first computes its prompt, the fourth while they answer.
+    let lines = vec![session(0.0, 450), session(0.1, 440), session(0.2, 460), session(6.0, 420)];
+    let trace = trace(lines, &device);
+    let outcome = played(&device, &trace, &[CPU; 4], Keep::Always);
+    let computed: Vec<u32> = outcome.requests.iter().map(|request| request.taken[0].prefill.tokens).collect();
+    assert_eq!(computed, [450, 40, 60, 20]);
+    let first: Vec<f64> = outcome.requests.iter().map(|request| request.first.unwrap()).collect();
+    assert!(first[1] > first[0] - 0.6 && first[1] < first[0] + 2.0, "{first:?}");
+    // A beginning that is short is not waited for.
+    let short = |at: f64, prompt| Line { shared: 20, ..session(at, prompt) };
+    let trace = super::tests::trace(vec![short(0.0, 450), short(0.1, 450)], &device);
+    let outcome = played(&device, &trace, &[CPU; 2], Keep::Always);
+    assert_eq!(outcome.requests[1].taken[0].prefill.tokens, 450);
+}
+
+#[test]
 fn a_turn_of_a_conversation_comes_after_the_answer_before_it() {
     let device = device();
     let turn = |at, after, shared| Line { after, shared, session: Some("s".into()), ..line(at, 100, 11) };

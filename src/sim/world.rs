@@ -305,6 +305,13 @@ impl<'a> World<'a> {
         self.now = to;
     }
 
+    /// Tokens that a lane holds of those that a prompt shares with its session, or computes for another request.
+    pub fn holds(&self, lane: usize, session: usize, shared: u32) -> u32 {
+        let theirs = |run: &&Run| self.trace.asks[run.ask].session.is_some_and(|(other, _)| other == session);
+        let computed = self.lanes[lane].running.iter().filter(theirs).map(|run| run.shares(shared));
+        computed.fold(self.lanes[lane].held[session].min(shared), u32::max)
+    }
+
     fn longest_load(&self) -> f64 {
         self.device.lanes.iter().map(|spec| spec.load_seconds).fold(0.0, f64::max)
     }
@@ -376,7 +383,8 @@ impl<'a> World<'a> {
             }
             None => {
                 request.lanes = (Some(lane), (!export).then_some(lane));
-                Run::new(ask, Stage::Prompt, prompt - held, held, answer, export, threads)
+                let follows = self.source(lane, ask, held, self.lanes[lane].running.len());
+                Run::new(ask, Stage::Prompt, prompt - held, held, answer, export, threads).following(follows)
             }
         };
         self.lanes[lane].running.push(run);

@@ -208,6 +208,16 @@ impl Context {
         let _ = self.trim(sequence, 0);
     }
 
+    /// Makes the first `tokens` tokens of `from` the beginning of `to` too, which must be empty. Both hold the same cells, so
+    /// this takes neither memory nor time. Not for models that cannot forget the end of a sequence.
+    pub fn share(&mut self, from: SeqId, to: SeqId, tokens: u32) {
+        let sequences = 0..self.n_seq;
+        if let (true, Ok(end)) = (sequences.contains(&from) && sequences.contains(&to), i32::try_from(tokens)) {
+            // SAFETY: a live context's memory, sequences in range.
+            unsafe { sys::llama_memory_seq_cp(self.memory(), from, to, 0, end) }
+        }
+    }
+
     /// Bytes that [`Context::save`] writes for this sequence.
     pub fn state_size(&mut self, sequence: SeqId) -> usize {
         match (0..self.n_seq).contains(&sequence) {
