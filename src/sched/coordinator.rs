@@ -180,9 +180,7 @@ impl Sched {
     /// time alone changes nothing, so that an idle service sleeps.
     pub fn next_timeout(&self) -> Option<Time> {
         let lanes = self.lanes.entries.iter().filter_map(|(site, entry)| match &entry.lane {
-            Some(lane) if lane.is_idle() && !self.is_awaited(*site) => {
-                entry.idle_limit(&self.limits).map(|limit| lane.used + limit)
-            }
+            Some(lane) if lane.is_idle() && !self.is_awaited(*site) => self.leaves_at(*site, entry, lane),
             None if self.is_needed(*site) => Some(entry.not_before).filter(|end| *end > self.now),
             _ => None,
         });

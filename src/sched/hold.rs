@@ -8,6 +8,10 @@
 //! is kept. Both are found by iteration from below. A cold lane is worth its wake for a request that it saves more than
 //! `wake − u`: that is the part of the wake which is this request's, the rest is the others' that will find it up.
 //!
+//! While others run elsewhere no gap has begun. How long that lasts nobody knows, so that no more than what the lane is
+//! worth once they are gone goes into keeping it meanwhile: gaps of nothing, of those who came while others were there, do
+//! not count then.
+//!
 //! With few gaps known nothing is foretold, and the classic rule of the ski rental holds: a lane is kept until keeping
 //! it has cost as much as bringing it up (A. R. Karlin et al., "Competitive snoopy caching", 1988: never worse than
 //! twice the best), and brought up once the savings that were forgone without it, less what keeping it would have cost,
@@ -23,6 +27,8 @@ pub(super) const SAVINGS: usize = 16;
 /// Seconds and joules beyond which they are none.
 pub(super) const LONGEST_GAP: f64 = 1e12;
 pub(super) const MOST_SAVED: f64 = 1e9;
+/// Shorter than any gap.
+const EVER: f64 = -1.0;
 /// How much less each older one counts: habits change.
 const FADE: f64 = 0.95;
 /// The same for savings, which the scheduler's own choices change.
@@ -59,6 +65,8 @@ pub(super) struct Keep {
     pub(super) hold: f64,
     /// How likely the next request finds it up.
     pub(super) stays: f64,
+    /// Joules that it is worth to be up once everybody is gone: so much may go into keeping it while others run elsewhere.
+    pub(super) worth: f64,
 }
 
 /// Gaps between requests for one variant.
@@ -123,16 +131,19 @@ impl Gaps {
 
     /// The best time to keep something for that is worth `value` to the next request and costs `watts`: the time, what
     /// that is worth in all, how likely the next request comes within it, and how long it is kept on average.
-    fn best(&self, value: f64, watts: f64, limit: f64) -> (f64, f64, f64, f64) {
+    /// `after`: gaps that are longer than this one alone.
+    fn best(&self, value: f64, watts: f64, limit: f64, after: f64) -> (f64, f64, f64, f64) {
         let mut best = (0.0, 0.0, 0.0, 0.0);
+        let others = self.sorted.iter().take_while(|(gap, _)| *gap <= after).map(|(_, weight)| weight).sum::<f64>();
+        let share = 1.0 / (1.0 - others).max(1e-9);
         // Of the gaps up to here: how many, and how long in all.
         let (mut within, mut passed) = (0.0, 0.0);
-        for (at, (gap, weight)) in self.sorted.iter().enumerate() {
+        for (at, (gap, weight)) in self.sorted.iter().enumerate().filter(|(_, (gap, _))| *gap > after) {
             if *gap > limit {
                 break;
             }
-            within += weight;
-            passed += weight * gap;
+            within += weight * share;
+            passed += weight * share * gap;
             if self.sorted.get(at + 1).is_some_and(|(next, _)| next == gap) {
                 continue;
             }
@@ -235,11 +246,11 @@ impl Savings {
             // Once the forgone savings are the wake's, nothing of it is left to be earned.
             let left = self.left(wake);
             let stays = if idle > 0.0 { 0.5 } else { 0.0 };
-            return Keep { idle, wake: left, hold: 0.0, stays };
+            return Keep { idle, wake: left, hold: 0.0, stays, worth };
         }
         let (mut v, mut best) = (0.0, (0.0, 0.0, 0.0, 0.0));
         for _ in 0..ROUNDS {
-            best = gaps.best(v, hold, limit);
+            best = gaps.best(v, hold, limit, EVER);
             let worth = |(saving, cells): &(f64, f64)| (saving.max(0.0) + best.1).min(wake + cells);
             let mut weight = 1.0;
             let (mut sum, mut all) = (0.0, 0.0);
@@ -256,10 +267,11 @@ impl Savings {
             }
         }
         let (idle, _, within, kept) = best;
+        let worth = gaps.best(v, hold, limit, 0.0).1;
         let (own, hold) = ((wake - within * v).max(0.0), hold * kept);
         // Habits that are no longer those of the last gaps: what was forgone is a fact.
         let own = own.min(self.left(wake));
-        Keep { idle, wake: own, hold, stays: within }
+        Keep { idle, wake: own, hold, stays: within, worth }
     }
 }
 
@@ -293,7 +305,18 @@ mod tests {
         let dense = savings.keep(&gaps(&[2.0; 20]), &PRICE);
         assert!(dense.idle >= 2.0 && dense.wake < 0.1 && (dense.hold - 2.0).abs() < 0.01, "{dense:?}");
         let sparse = savings.keep(&gaps(&[60.0; 20]), &PRICE);
-        assert_eq!(sparse, Keep { idle: 0.0, wake: 20.0, hold: 0.0, stays: 0.0 });
+        assert_eq!(sparse, Keep { idle: 0.0, wake: 20.0, hold: 0.0, stays: 0.0, worth: 0.0 });
+    }
+
+    #[test]
+    fn a_lane_is_worth_something_beside_others_where_somebody_comes_soon_after_them() {
+        let savings = savings(&[8.0; 16], &PRICE);
+        let one_by_one = savings.keep(&gaps(&[2.0; 20]), &PRICE);
+        assert!(one_by_one.worth > 4.0, "{one_by_one:?}");
+        // Many together, and then nobody for long.
+        let mixed: Vec<f64> = (0..20).map(|i| if i % 5 == 4 { 400.0 } else { 0.0 }).collect();
+        let crowds = savings.keep(&gaps(&mixed), &PRICE);
+        assert!(crowds.stays > 0.5 && crowds.worth == 0.0, "{crowds:?}");
     }
 
     #[test]
@@ -308,7 +331,7 @@ mod tests {
     #[test]
     fn a_lane_that_saves_nothing_is_worth_nothing() {
         let keep = savings(&[-3.0; 16], &PRICE).keep(&gaps(&[2.0; 20]), &PRICE);
-        assert_eq!(keep, Keep { idle: 0.0, wake: 20.0, hold: 0.0, stays: 0.0 });
+        assert_eq!(keep, Keep { idle: 0.0, wake: 20.0, hold: 0.0, stays: 0.0, worth: 0.0 });
     }
 
     #[test]

@@ -255,6 +255,12 @@ impl Known {
         least.min(1e9)
     }
 
+    /// Since when, or since `least`, nobody is there who may run on this variant; `None`: somebody is.
+    pub(super) fn quiet_since(&self, variant: VariantId, least: Time) -> Option<Time> {
+        let since = self.traffic.get(&variant).and_then(|traffic| traffic.since);
+        self.is_quiet(variant).then(|| since.map_or(least, |since| since.max(least)))
+    }
+
     /// Nobody else is there who may run on this variant.
     pub(super) fn is_quiet(&self, variant: VariantId) -> bool {
         self.traffic.get(&variant).is_none_or(|traffic| traffic.crowd.there() == 0)

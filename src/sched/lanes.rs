@@ -63,6 +63,15 @@ impl Lane {
     }
 }
 
+/// How long an idle lane is worth its watts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Patience {
+    /// Once it was used and nobody is there any more who might use it.
+    pub(super) alone: Duration,
+    /// After its last use, while those who might use it run elsewhere: nobody comes after them yet.
+    pub(super) beside: Duration,
+}
+
 /// A site that does not come up because other lanes hold the memory.
 #[derive(Debug)]
 pub(super) struct Blocked {
@@ -89,8 +98,8 @@ pub(super) struct Entry {
     pub(super) quarantined: Option<Time>,
     /// Instead of the general limit.
     pub(super) idle_unload: Option<Option<Duration>>,
-    /// It is worth its watts for so long after its last use; `None`: as long as it may.
-    pub(super) keep: Option<Duration>,
+    /// It is worth its watts for so long; `None`: as long as it may.
+    pub(super) keep: Option<Patience>,
     /// Somebody wanted it loaded, and it was not used since: it is kept as long as it may.
     pub(super) asked: bool,
     /// Slots of the last lane.
@@ -105,12 +114,6 @@ impl Entry {
     /// How long its lane may be idle by the configuration.
     pub(super) fn configured(&self, limits: &Limits) -> Option<Duration> {
         self.idle_unload.unwrap_or(limits.idle_unload)
-    }
-
-    /// How long its lane may be idle.
-    pub(super) fn idle_limit(&self, limits: &Limits) -> Option<Duration> {
-        let keep = self.keep.filter(|_| !self.asked);
-        self.configured(limits).into_iter().chain(keep).min()
     }
 
     /// The end of the quarantine it is in.

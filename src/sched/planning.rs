@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::choose::Chosen;
 use super::coordinator::{shutting_down, Sched};
 use super::hold::Saving;
-use super::lanes::{Lane, Stage};
+use super::lanes::{Lane, Patience, Stage};
 use super::profile::within;
 use super::queue::Waiting;
 use super::{Action, Arrival, Forecast, Measured, Plan, Policy, Profile, Reason, Site};
@@ -104,9 +104,10 @@ impl Sched {
         let keep = if hold <= 0.0 || self.policy() == Policy::MaxThroughput {
             None
         } else {
-            let best = self.known.keep(site, limit).idle;
+            let best = self.known.keep(site, limit);
             let patient = if self.policy() == Policy::Balanced { self.known.load(site).joules / hold } else { 0.0 };
-            Some(Duration::from_secs_f64(within(best.max(patient), 0.0, 1e9)))
+            let time = |seconds: f64| Duration::from_secs_f64(within(seconds.max(patient), 0.0, 1e9));
+            Some(Patience { alone: time(best.idle), beside: time(best.worth / hold) })
         };
         self.lanes.entry(site).keep = keep;
     }

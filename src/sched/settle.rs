@@ -18,6 +18,7 @@ use super::lanes::{Drain, Entry, Lane, Stage};
 use super::pace::Bounds;
 use super::queue::{Lifts, Waiting};
 use super::{Action, Class, Limits, Policy, Site};
+use crate::clock::Time;
 use crate::error::{Code, Error};
 use crate::lane::{LaneId, RequestId};
 
@@ -172,6 +173,17 @@ impl Sched {
         }
     }
 
+    /// When the lane here, if nothing happens, has been idle for long enough.
+    pub(super) fn leaves_at(&self, site: Site, entry: &Entry, lane: &Lane) -> Option<Time> {
+        let configured = entry.configured(&self.limits).map(|limit| lane.used + limit);
+        let kept =
+            entry.keep.filter(|_| !entry.asked).map(|keep| match self.known.quiet_since(site.variant, lane.used) {
+                Some(since) => since + keep.alone,
+                None => lane.used + keep.alone.max(keep.beside),
+            });
+        configured.into_iter().chain(kept).min()
+    }
+
     fn may_go(&self, site: Site, lane: &Lane, pressing: Option<Class>) -> bool {
         if lane.stage == Stage::Stopping || !lane.running.is_empty() {
             return false;
@@ -179,8 +191,8 @@ impl Sched {
         let drained = lane.drain.is_some_and(|drain| drain.asked || pressing.is_some())
             && self.next(site, lane, pressing).is_none()
             && !self.is_expected(site, lane.drain, pressing);
-        let limit = self.lanes.get(site).and_then(|entry| entry.idle_limit(&self.limits));
-        let unused = limit.is_some_and(|limit| lane.used + limit <= self.now);
+        let leaves = self.lanes.get(site).and_then(|entry| self.leaves_at(site, entry, lane));
+        let unused = leaves.is_some_and(|leaves| leaves <= self.now);
         let idle = (self.closing || (unused && lane.is_idle())) && !self.is_awaited(site);
         drained || idle
     }

@@ -180,8 +180,18 @@ impl Rig {
     /// Plays a request to its end on lanes that are as `truth` says. Gives where it ran and the joules of it and of
     /// bringing lanes up.
     fn play(&mut self, prompt: u32, answer: u32, truth: impl Fn(Site) -> Truth) -> (Plan, f64) {
+        self.play_on(None, prompt, answer, truth)
+    }
+
+    fn play_on(
+        &mut self,
+        backend: Option<Backend>,
+        prompt: u32,
+        answer: u32,
+        truth: impl Fn(Site) -> Truth,
+    ) -> (Plan, f64) {
         let mut arrival = self.request(prompt, answer * 2);
-        arrival.max_answer = answer * 2;
+        (arrival.max_answer, arrival.backend) = (answer * 2, backend);
         let id = arrival.id;
         self.tell(Event::Arrived(arrival));
         let mut spent = 0.0;
@@ -336,6 +346,26 @@ fn a_gpu_lane_is_let_go_when_it_is_not_worth_its_watts() {
     assert_eq!(rig.sched.lane_state(GPU), LaneState::Ready);
     rig.wait(100.0);
     assert_eq!(rig.sched.lane_state(GPU), LaneState::Unloaded, "nobody came");
+}
+
+#[test]
+fn a_gpu_lane_outlasts_what_runs_elsewhere_where_the_next_request_will_want_it() {
+    let mut rig = both();
+    let truth = |site: Site| if site == GPU { FAST } else { SLOW };
+    // In turns: a long prompt, and a long answer of ten seconds on the CPU.
+    for _ in 0..6 {
+        assert_eq!(rig.play(1_000, 20, truth).0.prefill, GPU);
+        rig.wait(0.2);
+        rig.play_on(Some(Backend::Cpu), 20, 100, truth);
+        rig.wait(0.2);
+        assert_eq!(rig.sched.lane_state(GPU), LaneState::Ready);
+    }
+    // It is let go soon once nobody is there, and is not kept for ever beside what does not end.
+    let mut endless = rig.request(20, 100_000);
+    endless.backend = Some(Backend::Cpu);
+    rig.tell(Event::Arrived(endless));
+    rig.wait(60.0);
+    assert_eq!(rig.sched.lane_state(GPU), LaneState::Unloaded);
 }
 
 #[test]
