@@ -269,10 +269,12 @@ impl Sched {
             deadline.is_none_or(|d| LEISURE * (o.ttft() + o.most.seconds) <= left(d))
                 && first_token.is_none_or(|f| LEISURE * o.ttft() <= left(f))
         };
+        let others = self.crowd_lacks(ask, all, &all[best]);
+        let led = |o: &Outlook| self.crowd_lacks(ask, all, o) - others;
         let hopeful = |o: &Outlook| {
             let stale = self.known.is_stale(o.plan.prefill) || self.known.is_stale(o.plan.decode);
             let doubt = if stale { o.doubt.max(STALE * o.served()) } else { o.doubt };
-            let more = o.served() + o.wake_full + o.lacks - all[best].lacks - usual;
+            let more = o.served() + o.wake_full + o.lacks - all[best].lacks + led(o) - usual;
             if !o.plan.is_split() && self.known.is_due(o.plan.decode, more.max(usual)) {
                 return Some(WORTH);
             }
@@ -292,7 +294,7 @@ impl Sched {
             if self.known.is_explored(o.plan.prefill) || self.known.is_explored(o.plan.decode) {
                 return false;
             }
-            let excess = (o.served() + o.wake_full - usual).max(0.0);
+            let excess = (o.served() + o.wake_full + led(o) - usual).max(0.0);
             self.known.may_explore(excess, usual, f64::from(self.limits.explore) / 1000.0)
         };
         let may = kept.iter().copied().filter(|i| *i != best && leisure(&all[*i]) && affordable(&all[*i]));

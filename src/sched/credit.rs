@@ -59,6 +59,14 @@ impl Sched {
         all.iter_mut().zip(lefts).for_each(|(o, left)| o.lacks = most - left);
     }
 
+    /// Joules that the rest of a crowd will take more where its first request runs by this plan: who comes next finds a lane
+    /// up, with others in it, and goes there though it would have begun elsewhere.
+    pub(super) fn crowd_lacks(&self, ask: &Ask, all: &[Outlook], o: &Outlook) -> f64 {
+        let without = all.iter().flat_map(|o| [o.plan.prefill, o.plan.decode]).filter(|site| !o.touches(*site));
+        let each = without.map(|site| self.known.saves_others(site).unwrap_or(0.0)).fold(0.0, f64::max);
+        each * self.known.others(o.plan.variant(), ask.bound.is_some())
+    }
+
     /// What each site would save this request in joules if its lane were up, against all plans without it.
     pub(super) fn savings(&self, ask: &Ask, all: &[Outlook]) -> Vec<(Site, Saving)> {
         let mut sites: Vec<Site> = all.iter().flat_map(|o| [o.plan.prefill, o.plan.decode]).collect();

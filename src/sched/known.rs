@@ -302,9 +302,9 @@ impl Known {
         self.traffic.get(&variant).map_or(1.0, |traffic| traffic.gaps.within(seconds))
     }
 
-    /// Joules that one of a crowd is usually cheaper with a lane there; many, where nobody knows.
-    pub(super) fn saves_others(&self, site: Site) -> f64 {
-        self.spots.get(&site).and_then(|spot| spot.savings.of_crowd()).unwrap_or(1e9)
+    /// Joules that one of a crowd is usually cheaper with a lane there, if somebody knows.
+    pub(super) fn saves_others(&self, site: Site) -> Option<f64> {
+        self.spots.get(&site).and_then(|spot| spot.savings.of_crowd())
     }
 
     /// Joules that one request has to save for a lane there to be brought up that another one has to go for: what it saves

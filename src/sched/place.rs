@@ -322,7 +322,7 @@ impl Sched {
                 Some(_) if pushed > 0.0 => (self.known.rental(site) + AS_LIKELY * pushed) / (excess + 1.0),
                 // Others bring it up as well, as far as it is worth it to them.
                 Some(keep) if hold > 0.0 => {
-                    let left = load.joules - excess * self.known.saves_others(site);
+                    let left = load.joules - excess * self.known.saves_others(site).unwrap_or(1e9);
                     keep.wake.min(left.max(load.joules / (excess + 1.0)))
                 }
                 Some(keep) => FREE * keep.wake,

@@ -785,3 +785,22 @@ fn a_gpu_that_was_measured_dear_is_found_again_once_it_is_cheap_and_costs_little
     let on_gpu = on_gpu.count();
     assert!(on_gpu > 200, "{on_gpu} of 500");
 }
+
+#[test]
+fn the_first_of_a_crowd_finds_out_more_rarely_what_a_dear_device_takes_for_it_leads_the_others_there() {
+    let gpu = Truth { prompt: (0.01, 9.0), answer: (0.08, 9.0), ..FAST };
+    let truth = |site: Site| if site == GPU { gpu } else { SLOW };
+    let explored = |crowd: usize| {
+        let mut rig = Rig::new(&[(CPU, SLOW), (GPU, gpu)]);
+        let on_gpu = (0..1_000).filter(|_| {
+            let others: Vec<Arrival> = (0..crowd).map(|_| rig.request(40, 100)).collect();
+            others.iter().for_each(|other| _ = rig.sched.known.came(other, rig.now));
+            others.iter().for_each(|other| rig.sched.known.went(other, rig.now));
+            rig.wait(1.0);
+            rig.play(40, 100, truth).0.decode == GPU
+        });
+        on_gpu.count()
+    };
+    let (alone, first) = (explored(0), explored(8));
+    assert!(first < alone, "{alone} {first}");
+}
