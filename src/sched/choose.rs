@@ -39,6 +39,8 @@ const STALE: f64 = 0.35;
 const DOUBT: f64 = 0.15;
 /// Shares below which exploring is not worth a try: its outcome would hardly matter.
 const WORTH: f64 = 0.98;
+/// An answer of fewer tokens says nothing of what answers take: the first one comes with the prompt.
+const LESSON: u32 = 2;
 /// An answer that is cut shorter than this is none.
 const SHORTEST: f64 = 8.0;
 
@@ -259,8 +261,8 @@ impl Sched {
     /// A plan to learn from, instead of the best.
     fn explored(&self, ask: &Ask, all: &[Outlook], kept: &[usize], best: usize) -> Option<usize> {
         let usual = all[best].joules();
-        if !all[best].measured {
-            // What is not known cannot be compared with anything.
+        // What is not known cannot be compared with anything.
+        if !all[best].measured || ask.arrival.max_answer < LESSON {
             return None;
         }
         let leisure = |o: &Outlook| {

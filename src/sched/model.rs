@@ -17,18 +17,19 @@ use crate::lane::{LaneId, RequestId, Tenant};
 use crate::signals::Signals;
 use crate::units::{Microjoules, Microwatts};
 
-/// Runs the operations that `bytes` describe, then lets everything come to rest. Gives all actions in their order.
+/// Runs the operations that `bytes` describe, then lets everything come to rest. Gives all actions in their order, and how
+/// many events they follow from.
 ///
 /// # Panics
 /// Where the scheduler breaks a promise.
-pub fn drive(bytes: &[u8]) -> Vec<Action> {
+pub fn drive(bytes: &[u8]) -> (Vec<Action>, u64) {
     let mut input = Input(bytes);
     let mut world = World::new(&mut input);
     while !input.0.is_empty() {
         world.operate(&mut input);
     }
     world.come_to_rest();
-    world.log
+    (world.log, world.told)
 }
 
 struct Input<'a>(&'a [u8]);
@@ -216,6 +217,7 @@ struct World {
     idle: BTreeMap<Site, Option<Duration>>,
     closing: bool,
     log: Vec<Action>,
+    told: u64,
     signals: Signals,
     /// What each purse was charged beyond what was allowed: by steps too long, by requests that do not run, and by
     /// corrections that others had used up.
@@ -243,6 +245,7 @@ impl World {
             idle: BTreeMap::new(),
             closing: false,
             log: Vec::new(),
+            told: 0,
             signals: Signals::default(),
             over: BTreeMap::new(),
             owed: 0,
@@ -638,6 +641,7 @@ impl World {
     }
 
     fn tell(&mut self, event: Event) {
+        self.told += 1;
         let actions = self.sched.handle(event, self.now);
         self.check(actions);
     }

@@ -1,6 +1,8 @@
 //! Tests of the scheduler as a whole: every sequence of events keeps the promises, and each rule on its own.
 
 use std::collections::BTreeMap;
+use std::io::Read;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -18,6 +20,40 @@ proptest! {
         let once = model::drive(&bytes);
         prop_assert_eq!(once, model::drive(&bytes));
     }
+}
+
+/// The same for more, others each time: `cargo test --release --lib --no-default-features --features daemon,capi --
+/// --ignored --nocapture many_sequences`; `WATTLM_SEQUENCES` asks for another number of them.
+#[test]
+#[ignore = "takes minutes"]
+fn many_sequences_of_events_break_no_promise() {
+    let wanted: u64 = std::env::var("WATTLM_SEQUENCES").map_or(1_000_000, |n| n.parse().expect("a number"));
+    let (events, sequences) = (AtomicU64::new(0), AtomicU64::new(0));
+    let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                let mut bytes = [0; 1_500];
+                let mut random = std::fs::File::open("/dev/urandom").expect("random numbers");
+                while sequences.load(Relaxed) < wanted {
+                    random.read_exact(&mut bytes).expect("random numbers");
+                    // Short ones end in what long ones pass by.
+                    let most = [60, 300, bytes.len()][usize::from(bytes[2]) % 3];
+                    let length = usize::from(u16::from_le_bytes([bytes[0], bytes[1]])) % most;
+                    let bytes = &bytes[..length];
+                    let driven = std::panic::catch_unwind(|| {
+                        let once = model::drive(bytes);
+                        assert!(once == model::drive(bytes), "equal events, other actions");
+                        once.1
+                    });
+                    let told = driven.unwrap_or_else(|_| panic!("these bytes break a promise: {bytes:?}"));
+                    events.fetch_add(told, Relaxed);
+                    sequences.fetch_add(1, Relaxed);
+                }
+            });
+        }
+    });
+    println!("{} events in {} sequences, each twice", events.into_inner(), sequences.into_inner());
 }
 
 const A: Site = Site { variant: VariantId(0), device: DeviceId::CPU };

@@ -231,7 +231,7 @@ impl Core {
             Msg::Budget { peer, uid, reply } => reply(self.budget(peer, uid)),
             Msg::Account { peer, query, reply } => reply(self.account(peer, query)),
             Msg::Explain { peer, id, reply } => reply(self.explain(peer, id)),
-            Msg::Estimate { peer, request, reply } => reply(self.estimate(peer, &request)),
+            Msg::Estimate { peer, request, reply } => self.asked(peer, request, reply),
             Msg::Profiles(reply) => reply(self.profile_reports()),
             Msg::Lane(id, LaneEvent::Said(said)) => self.said(id, said),
             Msg::Lane(id, LaneEvent::Gone { why, last_words }) => self.gone(id, &why, last_words.as_deref()),
@@ -256,6 +256,7 @@ impl Core {
                 for mut early in self.gpus.take_early() {
                     let _ = early.sink.push(Update::Failed(stopping()));
                 }
+                self.gpus.take_questions().into_iter().for_each(|(.., reply)| reply(Err(stopping())));
             }
         }
     }

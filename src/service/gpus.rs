@@ -14,10 +14,12 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::api::{Generate, Peer, Sink};
 use super::core::Core;
-use super::Msg;
+use super::plans::EstimateReport;
+use super::{Msg, Reply};
 use crate::clock::{self, Time};
+use crate::error::Error;
 use crate::lane::{GpuInfo, Gpus, RequestId};
-use crate::sched::{DeviceId, Site};
+use crate::sched::{Backend, DeviceId, Site};
 
 /// Where Vulkan's loader looks for drivers, as a rule; the kernel's device nodes of GPUs.
 const DRIVER_DIRS: &[&str] = &[
@@ -80,7 +82,12 @@ pub(super) struct GpuWatch {
     on: bool,
     /// Who waits for the first search, in order.
     early: Vec<Early>,
+    /// Who only wants to know what a request would take.
+    questions: Vec<Question>,
 }
+
+/// A question for an estimate that waits for the first search.
+pub(super) type Question = (Peer, Box<Generate>, Reply<Result<EstimateReport, Error>>);
 
 impl GpuWatch {
     /// One is there and may be used.
@@ -116,7 +123,7 @@ impl GpuWatch {
 
     /// Nobody knows yet whether there is one, and it will be known soon.
     pub fn may_come(&self) -> bool {
-        self.gpus.is_none() && self.looking && self.early.len() < EARLY
+        self.gpus.is_none() && self.looking && self.early.len() + self.questions.len() < EARLY
     }
 
     /// It does not wait for the first search any more, if it did.
@@ -128,6 +135,11 @@ impl GpuWatch {
     /// Nobody waits for the first search any more.
     pub fn take_early(&mut self) -> Vec<Early> {
         std::mem::take(&mut self.early)
+    }
+
+    /// The same of those who only want to know.
+    pub fn take_questions(&mut self) -> Vec<Question> {
+        std::mem::take(&mut self.questions)
     }
 
     fn learn(&mut self, gpus: Gpus) {
@@ -188,8 +200,19 @@ impl Core {
         self.gpus.early.push(Early { peer, id, request, sink, came });
     }
 
+    /// What this request would take is told: at once, or after the first search if it wants a GPU.
+    pub(super) fn asked(&mut self, peer: Peer, request: Box<Generate>, reply: Reply<Result<EstimateReport, Error>>) {
+        if request.backend == Some(Backend::Gpu) && self.gpus.may_come() {
+            return self.gpus.questions.push((peer, request, reply));
+        }
+        reply(self.estimate(peer, &request));
+    }
+
     /// Those who waited for the first search are served, as if they came now.
     pub(super) fn serve_early(&mut self) {
+        for (peer, request, reply) in self.gpus.take_questions() {
+            reply(self.estimate(peer, &request));
+        }
         for Early { peer, id, mut request, sink, came } in self.gpus.take_early() {
             let waited = self.clock.now().since(came);
             for limit in [&mut request.deadline, &mut request.max_ttft].into_iter().flatten() {

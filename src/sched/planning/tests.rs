@@ -804,3 +804,15 @@ fn the_first_of_a_crowd_finds_out_more_rarely_what_a_dear_device_takes_for_it_le
     let (alone, first) = (explored(0), explored(8));
     assert!(first < alone, "{alone} {first}");
 }
+
+#[test]
+fn a_request_that_teaches_nothing_does_not_explore() {
+    let mut rig = Rig::new(&[(CPU, SLOW)]);
+    rig.tell(Event::Site { site: GPU, usable: true });
+    rig.sched.limits.explore = 1_000;
+    up(&mut rig, &[CPU]);
+    let mut arrival = rig.request(100, 20);
+    assert_eq!(rig.choice(&arrival).reason, Reason::Explored);
+    arrival.max_answer = 1;
+    assert_eq!(rig.choice(&arrival).reason, Reason::Best);
+}

@@ -270,6 +270,11 @@ fn who_asks_for_a_gpu_before_it_was_found_waits_for_that_and_nobody_else_does() 
     };
     let (mine, other, left) = (early(1, 0, gpu()), early(2, 7, gpu()), early(3, 0, gpu()));
     let cpu = early(4, 0, plain("a"));
+    let (tx, answer) = channel();
+    let question =
+        Msg::Estimate { peer: ROOT, request: Box::new(gpu()), reply: Box::new(move |report| drop(tx.send(report))) };
+    rig.core.message(question);
+    assert!(answer.try_recv().is_err(), "who only wants to know waits as well");
     assert!([&mine, &other, &left].iter().all(|updates| updates.try_recv().is_err()), "they wait");
     let stranger = Peer { uid: 8, admin: false, ..ROOT };
     assert_eq!(rig.core.cancel(stranger, RequestId(2)).unwrap_err().code, Code::NotFound);
@@ -279,6 +284,8 @@ fn who_asks_for_a_gpu_before_it_was_found_waits_for_that_and_nobody_else_does() 
     let lane = rig.lane();
     assert!(!lane.device.is_gpu(), "the one that asks for nothing in particular");
     rig.until(|core| core.gpus.any());
+    let report = answer.try_recv().expect("it is told").expect("what it takes");
+    assert_eq!(report.plan.prefill, "gpu0");
     let lane = rig.wait_for(|rig| rig.lanes.try_recv().ok().filter(|lane| lane.device.is_gpu()));
     assert_eq!(rig.state(RequestId(1)), RequestState::Waiting);
     assert!(left.try_recv().is_err() && rig.core.requests.len() == 2);
