@@ -5,6 +5,11 @@
 //! nothing of it is lost.
 //!
 //! What always holds: it ends in the time it was given, give or take one request.
+//!
+//! `ask` makes the requests, `page` the text of a profile.
+
+mod ask;
+mod page;
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -12,16 +17,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::{json, Value};
 
+use self::page::page;
 use super::args::{Backend, Calibration};
 use super::findings::findings;
-use super::print::{note, per_token, seconds, table, Out};
+use super::print::{note, Out};
 use super::read;
 use crate::client::Client;
-use crate::energy::account::Day;
 use crate::error::{Code, Error, Result};
 use crate::sched::thread_ladder;
-use crate::service::{AnswerPoint, ModelInfo, ProfileReport, PromptPoint, Status, VariantInfo};
-use crate::units::{Microjoules, Microwatts};
+use crate::service::{ModelInfo, ProfileReport, Status, VariantInfo};
 
 /// Time for a variant on a device.
 const TIME: Duration = Duration::from_secs(180);
@@ -245,14 +249,6 @@ fn steps(threads: &[u32], context: u32, slots: u32, quick: bool) -> Vec<Step> {
     steps
 }
 
-/// What an answer said of itself.
-struct Reply {
-    prompt: f64,
-    answer: f64,
-    prefill_s: f64,
-    decode_s: f64,
-}
-
 /// A variant on a device.
 struct Lane<'a> {
     client: &'a Client,
@@ -385,141 +381,11 @@ impl<'a> Lane<'a> {
     fn is_over(&self, begun: Instant, long: f64) -> bool {
         begun.elapsed().as_secs_f64() >= long || Instant::now() >= self.until
     }
-
-    fn ask_at_once(&mut self, batch: u32, context: u32, answer: u32, threads: u32) -> Result<()> {
-        let bodies: Vec<Value> = (0..batch).map(|_| self.body(context, answer, Some(threads))).collect();
-        let client = self.client;
-        let send = |body: &Value| client.json("POST", "/v1/completions", Some(body)).map(drop);
-        std::thread::scope(|scope| {
-            let all: Vec<_> = bodies.iter().map(|body| scope.spawn(move || send(body))).collect();
-            all.into_iter().try_for_each(|one| {
-                one.join().unwrap_or_else(|_| Err(Error::new(Code::Internal, "a request's thread failed")))
-            })
-        })
-    }
-
-    fn ask(&mut self, prompt: u32, answer: u32, threads: Option<u32>) -> Result<Reply> {
-        let words = self.words(prompt);
-        let body = self.body_of(&words, answer, threads);
-        let value = self.client.json("POST", "/v1/completions", Some(&body))?;
-        let figure = |value: &Value| value.as_f64().unwrap_or(0.0);
-        let usage = &value["usage"];
-        let reply = Reply {
-            prompt: figure(&usage["prompt_tokens"]).max(1.0),
-            answer: figure(&usage["completion_tokens"]).max(1.0),
-            prefill_s: figure(&value["wattlm"]["prefill_s"]),
-            decode_s: figure(&value["wattlm"]["decode_s"]),
-        };
-        self.per_word = (reply.prompt / words.len().max(1) as f64).clamp(0.5, 20.0);
-        Ok(reply)
-    }
-
-    fn body(&mut self, prompt: u32, answer: u32, threads: Option<u32>) -> Value {
-        let words = self.words(prompt);
-        self.body_of(&words, answer, threads)
-    }
-
-    fn body_of(&self, words: &[String], answer: u32, threads: Option<u32>) -> Value {
-        json!({
-            "model": self.variant.name, "prompt": words.join(" "), "max_tokens": answer, "temperature": 0,
-            "ignore_eos": true, "wattlm": {"backend": word(self.backend), "threads": threads},
-        })
-    }
-
-    /// Words that make about so many tokens.
-    fn words(&mut self, tokens: u32) -> Vec<String> {
-        let count = ((f64::from(tokens) / self.per_word) as usize).max(1);
-        (0..count).map(|_| (0..4).map(|_| self.letter()).collect()).collect()
-    }
-
-    fn letter(&mut self) -> char {
-        // xorshift64: any stream of letters will do.
-        self.seed ^= self.seed << 13;
-        self.seed ^= self.seed >> 7;
-        self.seed ^= self.seed << 17;
-        char::from(b'a' + ((self.seed >> 16) % 26) as u8)
-    }
-
-    fn status(&self) -> Result<Value> {
-        let status = self.client.status()?;
-        let lanes = status["lanes"].as_array().cloned().unwrap_or_default();
-        let cpu = |lane: &Value| lane["device"].as_str().is_some_and(|device| device.eq_ignore_ascii_case("cpu"));
-        let ours =
-            |lane: &&Value| lane["model"] == self.variant.name.as_str() && cpu(lane) == (self.backend == Backend::Cpu);
-        let lane = lanes.iter().find(ours).cloned();
-        lane.ok_or_else(|| {
-            Error::new(Code::WorkerLost, "the model is no longer loaded: it failed, or somebody unloaded it")
-        })
-    }
-
-    /// Threads that the lane has.
-    fn threads(&self) -> Result<u32> {
-        let lane = self.status()?;
-        let threads = lane["threads_max"].as_u64().or(lane["threads"].as_u64()).unwrap_or(1);
-        Ok(u32::try_from(threads).unwrap_or(1).max(1))
-    }
-
-    fn slots(&self) -> Result<u32> {
-        Ok(self.status()?["slots"].as_u64().and_then(|n| u32::try_from(n).ok()).unwrap_or(1))
-    }
-}
-
-/// A profile for people.
-fn page(p: &ProfileReport) -> String {
-    let day = |at: u64| Day::of_unix(at).to_string();
-    let when = p.calibrated.map_or("never calibrated".to_owned(), |at| format!("calibrated on {}", day(at)));
-    let quality = if p.metered { "measured" } else { "estimated" };
-    let mut page = format!("{} on {} ({})\n", p.model, p.device, p.hardware);
-    page += &format!("  {when}; {} prompts, {} answers; energy {quality}\n", p.prompts, p.answers);
-    if let Some(load) = &p.load {
-        page += &format!("  loading takes {}, {}", seconds(load.seconds), Microjoules::from_f64(load.joules));
-        match p.hold_watts {
-            Some(watts) => page += &format!("; holding it {}\n", Microwatts::from_f64(watts)),
-            None => page += "\n",
-        }
-    }
-    let energy = |joules: f64| if joules > 0.0 { per_token(joules) } else { "?".to_owned() };
-    let mut rows = Vec::new();
-    for t in &p.threads {
-        for PromptPoint { tokens, tokens_per_s, joules_per_token } in &t.prefill {
-            rows.push(vec![
-                t.threads.to_string(),
-                tokens.to_string(),
-                format!("{tokens_per_s:.1}"),
-                energy(*joules_per_token),
-            ]);
-        }
-    }
-    if !rows.is_empty() {
-        page += &indented(&table(&[">THREADS", ">PROMPT", ">TOKENS/S", ">ENERGY/TOKEN"], &rows));
-    }
-    let mut rows = Vec::new();
-    for t in &p.threads {
-        for AnswerPoint { batch, context, tokens_per_s, joules_per_token } in &t.decode {
-            rows.push(vec![
-                t.threads.to_string(),
-                batch.to_string(),
-                context.to_string(),
-                format!("{tokens_per_s:.1}"),
-                energy(*joules_per_token),
-            ]);
-        }
-    }
-    if !rows.is_empty() {
-        page.push('\n');
-        page += &indented(&table(&[">THREADS", ">AT ONCE", ">CONTEXT", ">TOKENS/S", ">ENERGY/TOKEN"], &rows));
-    }
-    page.trim_end().to_owned()
-}
-
-fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::service::{CostReport, ThreadsReport};
 
     #[test]
     fn what_matters_most_is_measured_first_and_everything_fits_the_context() {
@@ -542,42 +408,5 @@ mod tests {
                 assert_eq!(all.iter().any(|s| matches!(s, Step::Answer { batch, .. } if *batch > 1)), slots > 1);
             }
         }
-    }
-
-    #[test]
-    fn a_page_shows_what_is_known() {
-        let profile = ProfileReport {
-            model: "m:q4".into(),
-            device: "cpu".into(),
-            hardware: "a board, 2 cores".into(),
-            metered: false,
-            prompts: 7,
-            answers: 5,
-            calibrated: Some(1_795_651_200),
-            saved: None,
-            load: Some(CostReport { seconds: 0.4, joules: 1.25 }),
-            hold_watts: None,
-            context: 512,
-            slots: 4,
-            threads: vec![ThreadsReport {
-                threads: 2,
-                prefill: vec![PromptPoint { tokens: 128, tokens_per_s: 310.25, joules_per_token: 0.0071 }],
-                decode: vec![AnswerPoint { batch: 1, context: 256, tokens_per_s: 41.5, joules_per_token: 0.0 }],
-            }],
-        };
-        let page = page(&profile);
-        for part in [
-            "m:q4 on cpu (a board, 2 cores)\n",
-            "  calibrated on 2026-11-2",
-            "; 7 prompts, 5 answers; energy estimated\n",
-            "  loading takes 400 ms, 1.25 J\n",
-            "  THREADS  PROMPT  TOKENS/S  ENERGY/TOKEN\n",
-            "        2     128     310.2       7.10 mJ\n",
-            "        2        1      256      41.5             ?",
-        ] {
-            assert!(page.contains(part), "{part:?} in\n{page}");
-        }
-        let never = ProfileReport { calibrated: None, threads: vec![], load: None, ..profile };
-        assert!(super::page(&never).contains("never calibrated"), "{}", super::page(&never));
     }
 }
