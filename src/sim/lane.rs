@@ -1,15 +1,12 @@
 //! A lane of the world: its state, the requests in it, and the steps it makes.
 //!
-//! A *segment* is what a lane computes before it looks around again: the copying of a sequence, one step with pieces of
-//! prompts in it, or many equal steps of answers. Step j (from 0) of b answers that begin with c cells takes
-//! `alpha + beta·j` seconds, alpha the time with c cells and beta that of b more; k of them take
-//! `alpha·k + beta·k·(k - 1)/2`, all times what stretches them. Who wants something of the lane meanwhile cuts the
-//! segment after the step that goes on.
+//! What it computes before it looks around again is a `segment`; who waits for another one's prompt, `follow` knows.
 
 use super::device::LaneSpec;
 use super::outcome::{Fate, Phase, Taken};
+use super::segment::{Segment, What};
 use super::world::{Happened, World, LEAST};
-use crate::lane::{sharing, tokens_weight};
+use crate::lane::tokens_weight;
 
 /// How far a lane is.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -51,15 +48,15 @@ pub struct Run {
     pub(super) ask: usize,
     stage: Stage,
     /// Tokens of the prompt to be computed.
-    pending: u32,
+    pub(super) pending: u32,
     /// Cells that it occupies.
-    cells: u32,
+    pub(super) cells: u32,
     /// Tokens of the answer to come.
     left: u32,
     export: bool,
     threads: (u32, u32),
     /// This request computes so many tokens with which its prompt begins; until then it takes no part.
-    follows: Option<(usize, u32)>,
+    pub(super) follows: Option<(usize, u32)>,
     /// It ends at the next boundary.
     pub(super) ends: Option<Fate>,
     /// Tokens of its prompt in the step.
@@ -107,67 +104,6 @@ pub struct Counted {
     pub prefill: (f64, f64, f64),
     /// Without.
     pub decode: (f64, f64, f64),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum What {
-    /// Copies the state of the request at this place.
-    Copy(usize),
-    /// One step with prompts. Seconds and watts of the prompts' part and of the answers'.
-    Step { prompts: (f64, f64), answers: (f64, f64) },
-    /// Equal steps of answers.
-    Answers,
-}
-
-/// See the [module](self).
-#[derive(Debug, Clone, PartialEq)]
-pub struct Segment {
-    start: f64,
-    end: f64,
-    what: What,
-    steps: u32,
-    alpha: f64,
-    beta: f64,
-    /// All times this.
-    factor: f64,
-    /// Above idle and hold, on average.
-    watts: f64,
-    threads: u32,
-    /// Share of the time in which it computes.
-    duty: f64,
-}
-
-impl Segment {
-    /// It draws so many watts in this share of the time, and takes the longer.
-    fn pause(&mut self, duty: f64, watts: f64) {
-        self.factor /= duty;
-        (self.duty, self.watts) = (duty, duty * watts);
-    }
-
-    /// Seconds of so many steps.
-    fn seconds(&self, steps: u32) -> f64 {
-        let n = f64::from(steps);
-        self.factor * (self.alpha * n + self.beta * n * (n - 1.0) / 2.0)
-    }
-
-    /// Steps that have begun after so many seconds, at least 1.
-    fn begun(&self, seconds: f64) -> u32 {
-        let (time, linear) = (seconds / self.factor, self.alpha - self.beta / 2.0);
-        let guess = if self.beta > 1e-12 * self.alpha {
-            ((linear * linear + 2.0 * self.beta * time).sqrt() - linear) / self.beta
-        } else {
-            time / self.alpha
-        };
-        // `as` saturates.
-        let mut steps = (guess.ceil() as u32).clamp(1, self.steps);
-        while steps > 1 && self.seconds(steps - 1) >= seconds {
-            steps -= 1;
-        }
-        while steps < self.steps && self.seconds(steps) < seconds {
-            steps += 1;
-        }
-        steps
-    }
 }
 
 /// See the [module](self).
@@ -436,42 +372,6 @@ impl World<'_> {
                 run.ends = Some(Fate::Answered);
             } else if request.allowed.is_some_and(|allowed| request.spent >= allowed) {
                 run.ends = run.ends.or(Some(Fate::Cut));
-            }
-        }
-    }
-
-    /// Which of the first `before` requests of a lane this one had best follow, of whose prompt `have` tokens are there, and
-    /// for how many: the engine's own rule.
-    pub(super) fn source(&self, index: usize, ask: usize, have: u32, before: usize) -> Option<(usize, u32)> {
-        let (session, shared) = self.trace.asks[ask].session?;
-        let prompt = self.trace.asks[ask].prompt;
-        let gain = |run: &Run| {
-            // One that has ended computes no more.
-            let all = if run.ends.is_some() { run.cells.min(shared) } else { run.shares(shared) };
-            let tokens = sharing::gains(prompt, all.min(prompt - 1), run.cells, have)?;
-            Some((run.ask, tokens))
-        };
-        let theirs = |run: &&Run| self.trace.asks[run.ask].session.is_some_and(|(other, _)| other == session);
-        let all = self.lanes[index].running[..before].iter().filter(theirs).filter_map(gain);
-        all.rev().max_by_key(|(_, tokens)| *tokens)
-    }
-
-    /// Gives those who follow what they wait for, once it is there.
-    fn follow(&mut self, index: usize) {
-        for at in 0..self.lanes[index].running.len() {
-            while let Some((source, tokens)) = self.lanes[index].running[at].follows {
-                let running = &mut self.lanes[index].running;
-                let source = running[..at].iter().find(|run| run.ask == source);
-                let there = source.map_or(0, |run| run.cells.min(tokens));
-                if there < tokens && source.is_some_and(|run| run.ends.is_none()) {
-                    break;
-                }
-                let run = &mut running[at];
-                let more = there.saturating_sub(run.cells);
-                (run.cells, run.pending) = (run.cells + more, run.pending - more);
-                let (ask, have) = (run.ask, run.cells);
-                let next = if have < tokens { self.source(index, ask, have, at) } else { None };
-                self.lanes[index].running[at].follows = next;
             }
         }
     }

@@ -11,6 +11,7 @@ mod bound;
 mod contest;
 mod device;
 mod driver;
+mod follow;
 mod lane;
 mod oracle;
 mod outcome;
@@ -18,6 +19,7 @@ pub mod random;
 mod report;
 mod rng;
 mod script;
+mod segment;
 #[cfg(test)]
 mod tests;
 mod trace;
