@@ -38,6 +38,7 @@ mod settle;
 mod site;
 #[cfg(test)]
 mod tests;
+mod traffic;
 mod worth;
 
 pub use budget::{ClientId, ClientLimits, PurseId, PurseState};
