@@ -33,6 +33,7 @@ mod power;
 mod profile;
 mod purse;
 mod queue;
+mod requests;
 mod reuse;
 mod settle;
 mod site;
