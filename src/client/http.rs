@@ -4,29 +4,26 @@
 //!
 //! What always holds: heads, chunk lines and whole bodies are bounded; a body that ends early is an error and never a
 //! short answer.
+//!
+//! Here a request is sent and a body read; `head` reads what comes before it, `bytes` what both are made of.
 
-use std::io::{ErrorKind, Read};
+mod bytes;
+mod head;
+
 use std::net::Shutdown;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::poll::{poll, PollFd, PollFlags, PollTimeout};
-use nix::sys::socket::{send as send_bytes, MsgFlags};
 use serde_json::Value;
 
 use crate::error::{Code, Error, Result};
 
-/// The daemon's heads have a few hundred bytes.
-const MAX_HEAD: usize = 16 << 10;
-const MAX_HEADERS: usize = 32;
 /// A chunk's length in hex, extensions and line end.
 const MAX_CHUNK_LINE: usize = 256;
 /// An answer read as a whole: the daemon's own bound on text, escaped, with room to spare.
 const MAX_WHOLE: usize = 32 << 20;
-const READ: usize = 16 << 10;
 
 /// Ends a request from another thread, at any time, any number of times.
 #[derive(Debug, Clone)]
@@ -299,157 +296,11 @@ impl Response {
         self.framing = if size == 0 { Framing::Done } else { Framing::Chunked { left: size, first: false } };
         Ok(())
     }
-
-    fn buffered(&self) -> &[u8] {
-        &self.buffer[self.at..self.end]
-    }
-
-    /// At least one and at most `max` bytes.
-    fn take(&mut self, max: u64, until: Option<Instant>) -> Result<Vec<u8>> {
-        if self.buffered().is_empty() && !self.fill(until)? {
-            return Err(lost());
-        }
-        let n = usize::try_from(max).unwrap_or(usize::MAX).min(self.buffered().len());
-        let part = self.buffered()[..n].to_vec();
-        self.at += n;
-        Ok(part)
-    }
-
-    /// Reads more into the buffer; `false` at the connection's end.
-    fn fill(&mut self, until: Option<Instant>) -> Result<bool> {
-        self.buffer.copy_within(self.at..self.end, 0);
-        self.end -= self.at;
-        self.at = 0;
-        // The room is made once and not for each token.
-        if self.buffer.len() < self.end + READ {
-            self.buffer.resize(self.end + READ, 0);
-        }
-        let silence = self.silence.map(|s| self.heard + s);
-        let result = loop {
-            if std::mem::take(&mut self.drained) {
-                if let Err(e) = wait(&self.stream, PollFlags::POLLIN, earlier(until, silence)) {
-                    self.drained = true;
-                    break Err(e);
-                }
-            }
-            match (&*self.stream).read(&mut self.buffer[self.end..]) {
-                Ok(n) => break Ok(n),
-                Err(e) if e.kind() == ErrorKind::Interrupted => {}
-                Err(e) if e.kind() == ErrorKind::WouldBlock => self.drained = true,
-                Err(_) => break Err(lost()),
-            }
-        };
-        if let Ok(n) = result {
-            self.drained = n > 0 && n < self.buffer.len() - self.end;
-            self.end += n;
-        }
-        self.heard = if result.is_ok() { Instant::now() } else { self.heard };
-        result.map(|n| n > 0)
-    }
-
-    fn write(&mut self, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() {
-            // A library must not raise SIGPIPE in a program that has not asked for it.
-            match send_bytes(self.stream.as_raw_fd(), bytes, MsgFlags::MSG_NOSIGNAL) {
-                Ok(n) => bytes = &bytes[n..],
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => {
-                    wait(&self.stream, PollFlags::POLLOUT, self.silence.map(|s| Instant::now() + s))?;
-                }
-                Err(_) => return Err(lost()),
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads the head, unless it is read already.
-    pub(super) fn read_head(&mut self, until: Option<Instant>) -> Result<()> {
-        if self.status != 0 {
-            return Ok(());
-        }
-        match self.parse_head(until) {
-            // Where the request did not even get there, that is the reason.
-            Err(e) if !out_of_time(&e, until) => Err(self.unsent.take().unwrap_or(e)),
-            other => other,
-        }
-    }
-
-    fn parse_head(&mut self, until: Option<Instant>) -> Result<()> {
-        loop {
-            let mut slots = [httparse::EMPTY_HEADER; MAX_HEADERS];
-            let mut parsed = httparse::Response::new(&mut slots);
-            let buffered = &self.buffer[self.at..self.end];
-            match parsed.parse(buffered) {
-                Ok(httparse::Status::Complete(n)) => {
-                    let status = parsed.code.unwrap_or(0);
-                    // An interim answer (100 Continue) comes before the real one.
-                    if (100..200).contains(&status) {
-                        self.at += n;
-                        continue;
-                    }
-                    let headers = parsed
-                        .headers
-                        .iter()
-                        .map(|h| (h.name.to_ascii_lowercase(), String::from_utf8_lossy(h.value).into_owned()));
-                    self.headers = headers.collect();
-                    self.status = status;
-                    self.at += n;
-                    self.framing = if self.head_only || status == 204 { Framing::Done } else { self.framing()? };
-                    return Ok(());
-                }
-                Ok(httparse::Status::Partial) if buffered.len() < MAX_HEAD => {}
-                Ok(httparse::Status::Partial) => return Err(protocol("its answer's head is too long")),
-                Err(e) => return Err(protocol(&format!("its answer is no HTTP ({e})"))),
-            }
-            if !self.fill(until)? {
-                return Err(lost());
-            }
-        }
-    }
-
-    fn framing(&self) -> Result<Framing> {
-        if let Some(coding) = self.header("transfer-encoding") {
-            return match coding {
-                "chunked" => Ok(Framing::Chunked { left: 0, first: true }),
-                _ => Err(protocol("its answer has an unknown transfer coding")),
-            };
-        }
-        match self.header("content-length") {
-            None => Ok(Framing::Close),
-            Some(n) => n.parse().map(Framing::Length).map_err(|_| protocol("its answer's length is malformed")),
-        }
-    }
 }
 
 /// Whether this error says no more than that the time given is over: what it was given for may go on.
 pub(super) fn out_of_time(e: &Error, until: Option<Instant>) -> bool {
     e.code == Code::RequestTimeout && until.is_some_and(|t| Instant::now() >= t)
-}
-
-fn earlier(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
-    a.into_iter().chain(b).min()
-}
-
-/// Waits until the socket is ready or the time is over.
-fn wait(stream: &UnixStream, what: PollFlags, until: Option<Instant>) -> Result<()> {
-    loop {
-        let timeout = match until {
-            None => PollTimeout::NONE,
-            Some(t) => {
-                let left = t.saturating_duration_since(Instant::now());
-                // Rounded up, so that the last fraction of a millisecond does not spin.
-                PollTimeout::try_from(left.as_micros().div_ceil(1000)).unwrap_or(PollTimeout::MAX)
-            }
-        };
-        match poll(&mut [PollFd::new(stream.as_fd(), what)], timeout) {
-            Ok(1..) => return Ok(()),
-            Ok(_) if until.is_some_and(|t| Instant::now() >= t) => {
-                return Err(Error::new(Code::RequestTimeout, "the daemon was silent for too long; is it overloaded?"));
-            }
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(e) => return Err(Error::new(Code::Internal, format!("cannot wait for the daemon: {e}"))),
-        }
-    }
 }
 
 pub(super) fn protocol(what: &str) -> Error {
