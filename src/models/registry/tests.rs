@@ -3,6 +3,7 @@
 use std::os::unix::fs::symlink;
 
 use super::*;
+use crate::error::Code;
 use crate::models::ggml_type::GgmlType;
 use crate::models::gguf::write::{TensorSpec, Writer};
 
