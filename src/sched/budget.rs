@@ -13,34 +13,34 @@
 //! what is charged to requests that do not run (loading their model); a request that only waits for a purse has a time
 //! at which it is looked at again.
 //!
-//! `purse` is the bucket, `power` says which configuration is in force; the coordinator tells when requests come and go.
+//! `gate` says who may start, `divide` what those that run may use, and `questions` answers others; `purse` is the bucket,
+//! `power` says which configuration is in force; the coordinator tells when requests come and go.
+
+mod divide;
+mod gate;
+mod questions;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::power::{Closed, Policy, Supplies, Supply};
+pub(super) use gate::Gate;
+
+use super::power::Supplies;
 use super::purse::Purse;
-use super::{Action, Arrival, Budgets, Class, Sched};
+use super::{Arrival, Budgets, Class};
 use crate::clock::Time;
-use crate::error::{Code, Error};
 use crate::lane::RequestId;
 use crate::signals::Signals;
-use crate::units::{Microjoules, Microwatts};
+use crate::units::Microjoules;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
-
-/// A difference in what is allowed that is not worth a message: less than any decode step takes.
-const TRIFLE: u64 = 1_000;
 
 /// Requests that have ended and whose energy is not final. Far more than can end before it is: the oldest is forgotten
 /// only where nobody says so.
 const REMEMBERED: usize = 4_096;
 /// The same for those that never started: these can be made quickly, and must not push the others out.
 const REMEMBERED_UNSTARTED: usize = 256;
-
-/// A background request that was stopped before its first token waits again this often, then it ends like any other.
-const TRIES: u8 = 3;
 
 /// A client as budgets see it: an index that the service gives out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, serde::Serialize, serde::Deserialize)]
@@ -83,21 +83,6 @@ pub struct PurseState {
     pub reserved: Microjoules,
     /// When it will be full if nothing is used.
     pub full: Time,
-}
-
-/// Whether a request that waits may start.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Gate {
-    Open,
-    /// When something of the same client or purse has ended.
-    Held,
-    /// A purse holds too little for it until then.
-    Short {
-        purse: PurseId,
-        until: Time,
-    },
-    /// When the signals change.
-    Closed(Closed),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -351,123 +336,6 @@ impl Book {
         self.on(id).fold(0, |sum: u64, entry| sum.saturating_add(entry.hold(purse)))
     }
 
-    pub(super) fn gate(&self, id: RequestId) -> Gate {
-        let Some(entry) = self.entries.get(&id) else { return Gate::Open };
-        if entry.stage == Stage::Running {
-            // On its way from one lane to another: what it may use is reserved.
-            return Gate::Open;
-        }
-        if let Some(closed) = self.supplies.closed(entry.class) {
-            return Gate::Closed(closed);
-        }
-        let mut short: Option<(Time, PurseId)> = None;
-        let client = self.clients.get(&entry.client);
-        let mut held =
-            client.is_some_and(|client| client.limits.requests.is_some_and(|most| client.running >= most.max(1)));
-        for (id, purse) in self.bounding(entry.client) {
-            let need = entry.need(purse);
-            if purse.level() < signed(need) {
-                short = short.max(Some((purse.reaches(need), id)));
-            } else if purse.level() - signed(self.reserved(id, purse)) < signed(need) {
-                held = true;
-            }
-        }
-        match short {
-            Some((until, purse)) => Gate::Short { purse, until },
-            None if held => Gate::Held,
-            None => Gate::Open,
-        }
-    }
-
-    /// Whether anything can be refused or held up: a purse is in force, or a class may not start.
-    pub(super) fn bounds_anything(&self) -> bool {
-        self.purses.values().any(|purse| purse.on) || self.supplies.closed(Class::Background).is_some()
-    }
-
-    /// Why a request at this gate is refused, where it does not wait.
-    pub(super) fn refusal(&self, id: RequestId, class: Class, gate: Gate) -> Option<Error> {
-        if class == Class::Background {
-            return None;
-        }
-        match gate {
-            Gate::Open | Gate::Held | Gate::Closed(Closed::Heat) => None,
-            Gate::Closed(Closed::Battery) => {
-                let charge = self.supplies.signals.battery_percent.unwrap_or(0.0);
-                let floor = self.supplies.power().battery_floor.unwrap_or(0);
-                let message = format!(
-                    "the battery is at {charge:.0} %, below its floor of {floor} %: only interactive requests run; \
-                     connect the charger, or send it with class background to wait for it"
-                );
-                Some(Error::new(Code::BudgetExhausted, message))
-            }
-            Gate::Short { purse: which, until } => {
-                let (entry, purse) = (self.entries.get(&id)?, self.purses.get(&which)?);
-                let (need, left) = (Microjoules(entry.need(purse)), left(purse));
-                let wait = until.since(self.now);
-                let message = format!(
-                    "{} has {left} left of {}, and this request needs about {need}; try again in {} s, ask for a \
-                     shorter answer, or send it with class background to wait",
-                    capital(&purse_name(which)),
-                    Microjoules(purse.size()),
-                    wait.as_secs_f64().ceil()
-                );
-                Some(Error::new(Code::BudgetExhausted, message).retry_after(wait))
-            }
-        }
-    }
-
-    /// Divides what is in the purses over those that run, where the division that they were told of holds no more.
-    pub(super) fn divide(&mut self, out: &mut Vec<Action>) {
-        let parts: Vec<(RequestId, Option<(u64, Bound)>)> =
-            self.running().map(|(id, entry)| (id, self.part(entry))).collect();
-        let stale = |(id, part): &(RequestId, Option<(u64, Bound)>)| {
-            let open = self.entries.get(id).and_then(Entry::open);
-            match (part.map(|(part, _)| part), open) {
-                (None, None) => false,
-                (Some(part), Some(open)) => open < part / 2 && part - open >= TRIFLE,
-                _ => true,
-            }
-        };
-        let overdrawn = |(id, purse): (&PurseId, &Purse)| {
-            let open = |entry: &Entry| entry.open().unwrap_or(0);
-            let all = self.on(*id).map(open).fold(0, u64::saturating_add);
-            purse.on && all > 0 && signed(all) > purse.level()
-        };
-        let beyond = |(_, entry): (RequestId, &Entry)| entry.left() < entry.open().filter(|_| entry.most.is_some());
-        let again = parts.iter().any(stale) || self.purses.iter().any(overdrawn) || self.running().any(beyond);
-        let mut more = Vec::new();
-        for (id, part) in parts {
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
-            entry.bound = part.map(|(_, bound)| bound);
-            let allowed = part.map(|(part, _)| entry.before.saturating_add(entry.spent).saturating_add(part));
-            if !again || allowed == entry.allowed {
-                continue;
-            }
-            // Who may use less hears of it first.
-            let less = allowed.unwrap_or(u64::MAX) < entry.allowed.unwrap_or(u64::MAX);
-            entry.allowed = allowed;
-            let energy = Microjoules(allowed.unwrap_or(u64::MAX));
-            if less { &mut *out } else { &mut more }.push(Action::Allow { id, energy });
-        }
-        out.append(&mut more);
-    }
-
-    /// What a running request may use from now on, and what bounds it; `None` where nothing does.
-    fn part(&self, entry: &Entry) -> Option<(u64, Bound)> {
-        let of_purse = |(id, purse): (PurseId, &Purse)| {
-            let level = u64::try_from(purse.level()).unwrap_or(0);
-            let (reserved, hold) = (self.reserved(id, purse), entry.hold(purse));
-            let part = match level.checked_sub(reserved) {
-                Some(rest) => hold + rest / (self.on(id).count() as u64).max(1),
-                // More is reserved than there is: each gets its share of what there is.
-                None => u64::try_from(u128::from(level) * u128::from(hold) / u128::from(reserved.max(1))).unwrap_or(0),
-            };
-            (part, Bound::Purse(id))
-        };
-        let own = entry.left().map(|left| (left, Bound::Request));
-        own.into_iter().chain(self.bounding(entry.client).map(of_purse)).min_by_key(|(part, _)| *part)
-    }
-
     fn state(&self, id: PurseId, purse: &Purse) -> PurseState {
         PurseState {
             id,
@@ -483,101 +351,6 @@ impl Book {
 
 fn signed(energy: u64) -> i64 {
     i64::try_from(energy).unwrap_or(i64::MAX)
-}
-
-fn left(purse: &Purse) -> Microjoules {
-    Microjoules(u64::try_from(purse.level()).unwrap_or(0))
-}
-
-fn purse_name(id: PurseId) -> String {
-    match id {
-        PurseId::Hour => "the device's energy budget of the hour",
-        PurseId::Day => "the device's energy budget of the day",
-        PurseId::Client(_) => "your energy budget of the hour",
-    }
-    .to_owned()
-}
-
-fn capital(text: &str) -> String {
-    let mut chars = text.chars();
-    chars.next().map(|first| first.to_uppercase().chain(chars).collect()).unwrap_or_default()
-}
-
-/// What is asked of the budgets.
-impl Sched {
-    /// The power cap that holds, heat considered; `None` where there is none.
-    pub fn effective_cap(&self) -> Option<Microwatts> {
-        self.book.supplies.cap()
-    }
-
-    /// What the configuration in force wants to save.
-    pub fn policy(&self) -> Policy {
-        self.book.supplies.power().policy
-    }
-
-    /// Which table of the configuration is in force.
-    pub fn supply(&self) -> Supply {
-        self.book.supplies.supply
-    }
-
-    /// What the signals said last.
-    pub fn signals(&self) -> Signals {
-        self.book.supplies.signals
-    }
-
-    /// Why only interactive requests start now, where it is so.
-    pub fn restriction(&self) -> Option<&'static str> {
-        Some(match self.book.supplies.closed(Class::Background)? {
-            Closed::Battery => "the battery is below its floor",
-            Closed::Heat => "the device is too hot",
-        })
-    }
-
-    /// A request waits for the charger or for the device to cool: only [`Event::Signals`](super::Event::Signals) lets
-    /// it go on, so somebody must look at them now and then.
-    pub fn wants_signals(&self) -> bool {
-        let sites = self.queue.sites();
-        let mut heads = sites.into_iter().flat_map(|site| self.queue.heads(site));
-        heads.any(|head| matches!(self.book.gate(head.id), Gate::Closed(_)))
-    }
-
-    /// All purses as they were at the last event, those that are off included.
-    pub fn purses(&self) -> impl Iterator<Item = PurseState> + '_ {
-        self.book.purses.iter().map(|(id, purse)| self.book.state(*id, purse))
-    }
-
-    /// The purses that bound this client.
-    pub fn purses_of(&self, client: ClientId) -> Vec<PurseState> {
-        self.book.bounding(client).map(|(id, purse)| self.book.state(id, purse)).collect()
-    }
-
-    /// Requests of this client that run.
-    pub fn running_of(&self, client: ClientId) -> u32 {
-        self.book.clients.get(&client).map_or(0, |client| client.running)
-    }
-
-    /// What a running request may use in all since it arrived; `None` where nothing bounds it.
-    pub fn allowance(&self, id: RequestId) -> Option<Microjoules> {
-        self.book.entries.get(&id)?.allowed.map(Microjoules)
-    }
-
-    /// What bounds the energy of a request that runs, or has ended and is not settled. For people.
-    pub fn limit_reason(&self, id: RequestId) -> Option<String> {
-        let entry = self.book.entries.get(&id)?;
-        Some(match entry.bound? {
-            Bound::Request => format!("max_joules ({}) is used up", Microjoules(entry.most?)),
-            Bound::Purse(purse) => format!("{} is used up", purse_name(purse)),
-        })
-    }
-
-    /// A background request that its purses end before its first token should wait again: tell
-    /// [`Event::Stopped`](super::Event::Stopped) and not `Finished`.
-    pub fn may_wait_again(&self, id: RequestId) -> bool {
-        self.book.entries.get(&id).is_some_and(|entry| {
-            let by_purse = matches!(entry.bound, Some(Bound::Purse(_)));
-            entry.class == Class::Background && by_purse && entry.returned < TRIES && !self.closing
-        })
-    }
 }
 
 #[cfg(test)]

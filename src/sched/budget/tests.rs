@@ -2,8 +2,9 @@
 //! tested by `sched::model`.
 
 use super::*;
+use crate::error::{Code, Error};
 use crate::lane::{LaneId, Tenant};
-use crate::sched::{DeviceId, Event, Limits, Power, Site, VariantId};
+use crate::sched::{Action, DeviceId, Event, Limits, Power, Sched, Site, VariantId};
 use Class::{Background, Interactive, Standard};
 
 const A: Site = Site { variant: VariantId(0), device: DeviceId::CPU };
