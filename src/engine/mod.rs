@@ -199,7 +199,7 @@ fn load(
         warm_up(&model, &mut context, &[1]).map_err(failed)?;
     } else {
         threads = Threads::new(config.threads, &config.cpus, &mut context).map_err(failed)?;
-        warm_up(&model, &mut context, &first_steps(slots, chunk)).map_err(failed)?;
+        warm_up(&model, &mut context, &first_steps(chunk)).map_err(failed)?;
         sandbox = on_mapped();
     }
     let kernels = match &gpu {
@@ -246,13 +246,17 @@ fn check_file(path: &Path) -> Result<()> {
     }
 }
 
-/// A step for each kind of kernel that a lane on a GPU will want: vectors, for each number of sequences that are decoded
-/// together a kernel of its own, and matrices of two sizes. What is rarer is compiled when it is met, and not kept.
-fn first_steps(slots: u32, chunk: u32) -> Vec<u32> {
+/// A step for each kind of kernel that a lane on a GPU will want: vectors, for each number of tokens a kernel of its own,
+/// be they of sequences that are decoded together or what is left of a prompt; and matrices of three sizes (ggml-vulkan's
+/// `ggml_vk_guess_matmul_pipeline`). What is rarer is compiled when it is met, and not kept.
+fn first_steps(chunk: u32) -> Vec<u32> {
     /// Wider products are of matrices, for all of ggml's backends.
     const WIDEST_VECTOR: u32 = 8;
-    let small = 4 * WIDEST_VECTOR;
-    (1..=slots.min(WIDEST_VECTOR)).chain([small.min(chunk), chunk]).collect()
+    /// And wider ones than these of larger tiles.
+    const TILES: [u32; 2] = [32, 64];
+    let mut steps: Vec<u32> = (1..=WIDEST_VECTOR).chain(TILES).map(|n| n.min(chunk)).chain([chunk]).collect();
+    steps.dedup();
+    steps
 }
 
 /// Decodes steps of these lengths and forgets them: the first decode allocates what the later ones reuse, and kernels that
@@ -273,4 +277,16 @@ fn warm_up(model: &Model, context: &mut Context, steps: &[u32]) -> std::result::
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_steps;
+
+    #[test]
+    fn a_gpu_meets_every_kind_of_kernel_before_it_is_ready_and_none_twice() {
+        assert_eq!(first_steps(512), [1, 2, 3, 4, 5, 6, 7, 8, 32, 64, 512]);
+        assert_eq!(first_steps(32), [1, 2, 3, 4, 5, 6, 7, 8, 32]);
+        assert_eq!(first_steps(3), [1, 2, 3]);
+    }
 }
