@@ -43,7 +43,7 @@ def stream(connection, path, body):
     first = None
     for line in response:
         if line.startswith(b"data: {"):
-            if b'"error"' in line:
+            if "error" in json.loads(line[6:]):
                 sys.exit(line.decode())
             first = first or time.monotonic()
     return first, time.monotonic()
@@ -163,14 +163,13 @@ def main():
     args.peer_model = args.peer_model or args.model
 
     context = 2 * args.together * (args.prompt + args.generate + 64)
-    ours = Wattlm(args, context)
-    programs = {"wattlm": ours}
-    if args.llama_server:
-        programs["llama-server"] = LlamaServer(args, context)
-    # How many words make the wanted number of tokens.
-    count = max(1, args.prompt // 4 * args.prompt // max(1, ours.tokens(VS.words(args.prompt // 4, -1))))
-    rounds = []
+    programs, rounds = {}, []
     try:
+        ours = programs["wattlm"] = Wattlm(args, context)
+        if args.llama_server:
+            programs["llama-server"] = LlamaServer(args, context)
+        # How many words make the wanted number of tokens.
+        count = max(1, args.prompt // 4 * args.prompt // max(1, ours.tokens(VS.words(args.prompt // 4, -1))))
         for i in range(args.rounds):
             # No two programs, and no two rounds, get the same words.
             def prompts(shared, seed):
