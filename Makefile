@@ -47,7 +47,7 @@ bench-energy: build ## measure the energy account against a plant; BENCH_ENERGY=
 bench-capi: build ## measure the socket beside direct mode, for C programs; BENCH_CAPI="--rounds 3"
 	@scripts/bench-capi $(BENCH_CAPI)
 
-bench-choice: build ## choices between CPU and GPU with half a billion parameters, by a plant's truth; half an hour on lavapipe
+bench-choice: build ## choices between CPU and GPU with half a billion parameters, by a plant's truth; a quarter of an hour on lavapipe
 	@scripts/bench-choice
 
 bench-sched: setup ## measure what an event costs the scheduler with a thousand requests in line

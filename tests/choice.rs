@@ -289,9 +289,9 @@ fn requests_run_where_the_truth_says_that_it_is_cheaper_and_follow_when_that_cha
     follows(play, &card, &bed::models());
 }
 
-/// On Mesa's device it takes half an hour: `make bench-choice`.
+/// On Mesa's device it takes a quarter of an hour: `make bench-choice`.
 #[test]
-#[ignore = "takes half an hour"]
+#[ignore = "takes a quarter of an hour"]
 fn so_they_do_with_half_a_billion_parameters() {
     let _alone = alone();
     let Some(card) = gpu() else { return };
