@@ -14,24 +14,17 @@ The peer may be any command (a chroot, a container); name the file as it sees it
 """
 
 import argparse
-import http.client
-import importlib.util
 import json
 import os
-import shlex
-import socket
 import statistics
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from pathlib import Path
 
+from peers import Daemon, Server, words
+
 ROOT = Path(__file__).resolve().parent.parent
-SPEC = importlib.util.spec_from_file_location("vs_llama", Path(__file__).with_name("vs-llama.py"))
-VS = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(VS)
 
 
 def stream(connection, path, body):
@@ -49,100 +42,60 @@ def stream(connection, path, body):
     return first, time.monotonic()
 
 
-class Program:
-    """Asked through `ask(prompt)`, which gives when the first token and the end came."""
+def together(program, prompts):
+    """Sends all at once; seconds until the last has its first token, and until the last has ended."""
+    times = [None] * len(prompts)
 
-    def together(self, prompts):
-        """Sends all at once; seconds until the last has its first token, and until the last has ended."""
-        times = [None] * len(prompts)
+    def one(i):
+        times[i] = program.ask(prompts[i])
 
-        def one(i):
-            times[i] = self.ask(prompts[i])
-
-        threads = [threading.Thread(target=one, args=(i,)) for i in range(len(prompts))]
-        begun = time.monotonic()
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if None in times:
-            sys.exit("a request failed")
-        return max(first for first, _ in times) - begun, max(end for _, end in times) - begun
+    threads = [threading.Thread(target=one, args=(i,)) for i in range(len(prompts))]
+    begun = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if None in times:
+        sys.exit("a request failed")
+    return max(first for first, _ in times) - begun, max(end for _, end in times) - begun
 
 
-class Wattlm(Program):
-    """A daemon of our own on a private socket."""
+class Wattlm(Daemon):
+    """A daemon of our own."""
 
     def __init__(self, args, context):
-        self.args = args
-        self.dir = tempfile.TemporaryDirectory()
-        base = Path(self.dir.name)
-        self.socket = str(base / "s")
-        models = base / "models"
-        models.mkdir()
-        (models / Path(args.model).name).symlink_to(Path(args.model).resolve())
-        config = base / "wattlm.toml"
-        config.write_text(
+        super().__init__(
+            args.wattlmd, args.model,
             f"[models]\ncontext = {context}\nslots = {args.together}\nidle_unload = '0'\n[gpu]\nenabled = false\n"
-            f"[cpu]\nthreads = {args.threads}\nprefill_chunk = 512\n"
+            f"[cpu]\nthreads = {args.threads}\nprefill_chunk = 512\n",
         )
-        self.daemon = subprocess.Popen(
-            [args.wattlmd, "--config", config, "--socket", self.socket, "--models", models, "--state", base / "state"],
-            stderr=open(base / "log", "w"),
-        )
-        while not os.path.exists(self.socket):
-            if self.daemon.poll() is not None:
-                sys.exit((base / "log").read_text())
-            time.sleep(0.01)
+        self.generate = args.generate
         self.ask("begin")
 
     def ask(self, prompt):
-        body = {"prompt": prompt, "max_tokens": self.args.generate, "temperature": 0, "stream": True, "ignore_eos": True}
-        return stream(VS.UnixConnection(self.socket), "/v1/completions", body)
+        body = {"prompt": prompt, "max_tokens": self.generate, "temperature": 0, "stream": True, "ignore_eos": True}
+        return stream(self.connect(), "/v1/completions", body)
 
     def tokens(self, prompt):
-        c = VS.UnixConnection(self.socket)
+        c = self.connect()
         c.request("POST", "/v1/completions", json.dumps({"prompt": prompt, "max_tokens": 1}),
                   {"Content-Type": "application/json"})
         return json.loads(c.getresponse().read())["usage"]["prompt_tokens"]
 
-    def close(self):
-        self.daemon.terminate()
-        self.daemon.wait()
 
-
-class LlamaServer(Program):
-    """llama-server with as many slots and one cache for all, on a loopback port the kernel chose."""
+class LlamaServer(Server):
+    """llama-server with as many slots, and one cache for all of them."""
 
     def __init__(self, args, context):
-        self.args = args
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        command = [*shlex.split(args.llama_server), "-m", args.peer_model, "-t", str(args.threads), "-kvu", "-np",
-                   str(args.together), "-c", str(context), "--host", "127.0.0.1", "--port", str(self.port)]
-        self.server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while True:
-            try:
-                c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-                c.request("GET", "/health")
-                if c.getresponse().status == 200:
-                    break
-            except OSError:
-                pass
-            if self.server.poll() is not None:
-                sys.exit("llama-server ended")
-            time.sleep(0.1)
+        super().__init__(args.llama_server, ["-m", args.peer_model, "-t", str(args.threads), "-kvu",
+                                             "-np", str(args.together), "-c", str(context)])
+        self.generate = args.generate
         self.ask("begin")
 
     def ask(self, prompt):
-        body = {"prompt": prompt, "n_predict": self.args.generate, "temperature": 0, "stream": True, "ignore_eos": True,
+        body = {"prompt": prompt, "n_predict": self.generate, "temperature": 0, "stream": True, "ignore_eos": True,
                 "cache_prompt": True}
-        return stream(http.client.HTTPConnection("127.0.0.1", self.port, timeout=600), "/completion", body)
-
-    def close(self):
-        self.server.terminate()
-        self.server.wait()
+        return stream(self.connect(), "/completion", body)
 
 
 def main():
@@ -169,16 +122,16 @@ def main():
         if args.llama_server:
             programs["llama-server"] = LlamaServer(args, context)
         # How many words make the wanted number of tokens.
-        count = max(1, args.prompt // 4 * args.prompt // max(1, ours.tokens(VS.words(args.prompt // 4, -1))))
+        count = max(1, args.prompt // 4 * args.prompt // max(1, ours.tokens(words(args.prompt // 4, -1))))
         for i in range(args.rounds):
             # No two programs, and no two rounds, get the same words.
             def prompts(shared, seed):
-                begin = [VS.words(count, f"{i} {seed} {0 if shared else k}") for k in range(args.together)]
-                return [f"{text} {VS.words(4, f'{i} {seed} end {k}')}" for k, text in enumerate(begin)]
+                begin = [words(count, f"{i} {seed} {0 if shared else k}") for k in range(args.together)]
+                return [f"{text} {words(4, f'{i} {seed} end {k}')}" for k, text in enumerate(begin)]
 
-            row = {name: program.together(prompts(True, name)) for name, program in programs.items()}
-            row["a prompt each"] = ours.together(prompts(False, "each"))
-            row["one alone"] = ours.together(prompts(True, "alone")[:1])
+            row = {name: together(program, prompts(True, name)) for name, program in programs.items()}
+            row["a prompt each"] = together(ours, prompts(False, "each"))
+            row["one alone"] = together(ours, prompts(True, "alone")[:1])
             rounds.append(row)
             print(f"round {i + 1} of {args.rounds}", file=sys.stderr)
     finally:

@@ -16,64 +16,29 @@ program loads decides more than anything else: compare like with like (`wattlm s
 """
 
 import argparse
-import http.client
 import json
 import os
-import random
 import shlex
-import socket
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
+
+from peers import Daemon, Server, words
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket."""
-
-    def __init__(self, path):
-        super().__init__("localhost", timeout=600)
-        self.path = path
-
-    def connect(self):
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self.path)
-
-
-def words(n, seed):
-    """A prompt of n random words; with a byte-level vocabulary each is a few tokens."""
-    rng = random.Random(seed)
-    return " ".join("".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(4)) for _ in range(n))
-
-
-class Wattlm:
-    """A daemon of our own with one slot, on a private socket."""
+class Wattlm(Daemon):
+    """A daemon of our own with one slot."""
 
     def __init__(self, args):
-        self.dir = tempfile.TemporaryDirectory()
-        base = Path(self.dir.name)
-        self.socket = str(base / "s")
-        models = base / "models"
-        models.mkdir()
-        (models / Path(args.model).name).symlink_to(Path(args.model).resolve())
-        config = base / "wattlm.toml"
-        config.write_text(
+        super().__init__(
+            args.wattlmd, args.model,
             f"[models]\ncontext = {args.prompt + args.generate + 64}\nslots = 1\nidle_unload = '0'\n"
-            f"[cpu]\nthreads = {args.threads}\nprefill_chunk = 512\n"
+            f"[cpu]\nthreads = {args.threads}\nprefill_chunk = 512\n",
         )
-        self.daemon = subprocess.Popen(
-            [args.wattlmd, "--config", config, "--socket", self.socket, "--models", models, "--state", base / "state"],
-            stderr=open(base / "log", "w"),
-        )
-        while not os.path.exists(self.socket):
-            if self.daemon.poll() is not None:
-                sys.exit((base / "log").read_text())
-            time.sleep(0.01)
         self.words = args.prompt // 4
         # How many words make the wanted number of tokens, and which tokens end an answer.
         tokens = self.ask(words(self.words, 0), 1)["usage"]["prompt_tokens"]
@@ -82,12 +47,12 @@ class Wattlm:
         self.status = self.get("/wattlm/v1/status")
 
     def get(self, path):
-        c = UnixConnection(self.socket)
+        c = self.connect()
         c.request("GET", path)
         return json.loads(c.getresponse().read())
 
     def ask(self, prompt, n):
-        c = UnixConnection(self.socket)
+        c = self.connect()
         body = {"prompt": prompt, "max_tokens": n, "temperature": 0, "stream": True, "ignore_eos": True,
                 "stream_options": {"include_usage": True}}
         start = time.monotonic()
@@ -117,10 +82,6 @@ class Wattlm:
         return {"prefill": new / answer["first"], "decode": (usage["completion_tokens"] - 1) / answer["rest"],
                 "decode (in the worker)": answer["wattlm"]["decode_tokens_per_s"]}
 
-    def close(self):
-        self.daemon.terminate()
-        self.daemon.wait()
-
 
 class LlamaBench:
     """llama-bench, started anew each round as it is meant to be."""
@@ -142,42 +103,22 @@ class LlamaBench:
         pass
 
 
-class LlamaServer:
-    """llama-server with one slot, on a loopback port the kernel chose."""
+class LlamaServer(Server):
+    """llama-server with one slot."""
 
     def __init__(self, args):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
-        command = [*shlex.split(args.llama_server), "-m", args.peer_model, "-t", str(args.threads), "-np", "1",
-                   "-c", str(args.prompt + args.generate + 64), "--host", "127.0.0.1", "--port", str(self.port)]
-        self.server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while True:
-            try:
-                if self.call("GET", "/health", None).get("status") == "ok":
-                    return
-            except OSError:
-                pass
-            if self.server.poll() is not None:
-                sys.exit("llama-server ended")
-            time.sleep(0.1)
-
-    def call(self, method, path, body):
-        c = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
-        c.request(method, path, json.dumps(body) if body else None, {"Content-Type": "application/json"})
-        return json.loads(c.getresponse().read())
+        super().__init__(args.llama_server, ["-m", args.peer_model, "-t", str(args.threads), "-np", "1",
+                                             "-c", str(args.prompt + args.generate + 64)])
 
     def ask(self, prompt, n):
-        return self.call("POST", "/completion", {"prompt": prompt, "n_predict": n, "temperature": 0,
-                                                 "cache_prompt": False, "ignore_eos": True})["timings"]
+        c = self.connect()
+        body = {"prompt": prompt, "n_predict": n, "temperature": 0, "cache_prompt": False, "ignore_eos": True}
+        c.request("POST", "/completion", json.dumps(body), {"Content-Type": "application/json"})
+        return json.loads(c.getresponse().read())["timings"]
 
     def run(self, args, round_):
         timings = self.ask(words(args.words, round_ + 1), args.generate)
         return {"prefill": timings["prompt_per_second"], "decode": timings["predicted_per_second"]}
-
-    def close(self):
-        self.server.terminate()
-        self.server.wait()
 
 
 def main():
@@ -195,14 +136,14 @@ def main():
     args = p.parse_args()
     args.peer_model = args.peer_model or args.model
 
-    programs = {"wattlm": Wattlm(args)}
-    args.words = programs["wattlm"].words
-    if args.llama_bench:
-        programs["llama-bench"] = LlamaBench(args)
-    if args.llama_server:
-        programs["llama-server"] = LlamaServer(args)
-    rounds = []
+    programs, rounds = {}, []
     try:
+        programs["wattlm"] = Wattlm(args)
+        args.words = programs["wattlm"].words
+        if args.llama_bench:
+            programs["llama-bench"] = LlamaBench(args)
+        if args.llama_server:
+            programs["llama-server"] = LlamaServer(args)
         for i in range(args.rounds):
             rounds.append({name: program.run(args, i) for name, program in programs.items()})
             print(f"round {i + 1} of {args.rounds}", file=sys.stderr)

@@ -261,7 +261,7 @@ impl Sched {
     /// A plan to learn from, instead of the best.
     fn explored(&self, ask: &Ask, all: &[Outlook], kept: &[usize], best: usize) -> Option<usize> {
         let usual = all[best].joules();
-        // What is not known cannot be compared with anything.
+        // What is not known cannot be compared with anything, and what teaches nothing need not be dear.
         if !all[best].measured || ask.arrival.max_answer < LESSON {
             return None;
         }

@@ -203,10 +203,10 @@ impl Core {
             Msg::Generate { sink, .. } | Msg::Load { sink, .. } => Some(sink),
             _ => None,
         });
-        let early = self.gpus.take_early().into_iter().map(|early| early.sink);
-        for mut sink in watchers.chain(wishes).chain(unheard).chain(early) {
+        for mut sink in watchers.chain(wishes).chain(unheard) {
             let _ = sink.push(Update::Failed(stopping()));
         }
+        self.gpus.end_early();
         for (_, reply) in self.unload_replies.drain(..) {
             reply(Ok(()));
         }
@@ -253,10 +253,7 @@ impl Core {
             Msg::ShutDown { grace } => {
                 self.stop.get_or_insert(self.clock.now() + grace);
                 self.event(Event::ShutDown);
-                for mut early in self.gpus.take_early() {
-                    let _ = early.sink.push(Update::Failed(stopping()));
-                }
-                self.gpus.take_questions().into_iter().for_each(|(.., reply)| reply(Err(stopping())));
+                self.gpus.end_early();
             }
         }
     }
@@ -414,6 +411,6 @@ pub(super) fn lane_events(tx: Sender<Msg>, backlog: Arc<Backlog>) -> EventFn {
     })
 }
 
-fn stopping() -> Error {
+pub(super) fn stopping() -> Error {
     Error::new(Code::ShuttingDown, "the daemon is stopping")
 }

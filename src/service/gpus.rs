@@ -12,8 +12,8 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
-use super::api::{Generate, Peer, Sink};
-use super::core::Core;
+use super::api::{Generate, Peer, Sink, Update};
+use super::core::{stopping, Core};
 use super::plans::EstimateReport;
 use super::{Msg, Reply};
 use crate::clock::{self, Time};
@@ -132,14 +132,12 @@ impl GpuWatch {
         Some(self.early.remove(at).sink)
     }
 
-    /// Nobody waits for the first search any more.
-    pub fn take_early(&mut self) -> Vec<Early> {
-        std::mem::take(&mut self.early)
-    }
-
-    /// The same of those who only want to know.
-    pub fn take_questions(&mut self) -> Vec<Question> {
-        std::mem::take(&mut self.questions)
+    /// Nobody waits for the first search any more: the service stops.
+    pub fn end_early(&mut self) {
+        for mut early in std::mem::take(&mut self.early) {
+            let _ = early.sink.push(Update::Failed(stopping()));
+        }
+        std::mem::take(&mut self.questions).into_iter().for_each(|(.., reply)| reply(Err(stopping())));
     }
 
     fn learn(&mut self, gpus: Gpus) {
@@ -210,10 +208,10 @@ impl Core {
 
     /// Those who waited for the first search are served, as if they came now.
     pub(super) fn serve_early(&mut self) {
-        for (peer, request, reply) in self.gpus.take_questions() {
+        for (peer, request, reply) in std::mem::take(&mut self.gpus.questions) {
             reply(self.estimate(peer, &request));
         }
-        for Early { peer, id, mut request, sink, came } in self.gpus.take_early() {
+        for Early { peer, id, mut request, sink, came } in std::mem::take(&mut self.gpus.early) {
             let waited = self.clock.now().since(came);
             for limit in [&mut request.deadline, &mut request.max_ttft].into_iter().flatten() {
                 *limit = limit.saturating_sub(waited);

@@ -8,6 +8,17 @@ use super::world::World;
 use crate::lane::sharing;
 
 impl World<'_> {
+    fn is_of(&self, run: &Run, session: usize) -> bool {
+        self.trace.asks[run.ask].session.is_some_and(|(other, _)| other == session)
+    }
+
+    /// Tokens that a lane holds of those that a prompt shares with its session, or computes for another request.
+    pub fn holds(&self, lane: usize, session: usize, shared: u32) -> u32 {
+        let lane = &self.lanes[lane];
+        let computed = lane.running.iter().filter(|run| self.is_of(run, session)).map(|run| run.shares(shared));
+        computed.fold(lane.held[session].min(shared), u32::max)
+    }
+
     /// Which of the first `before` requests of a lane this one had best follow, of whose prompt `have` tokens are there, and
     /// for how many: the engine's own rule.
     pub(super) fn source(&self, index: usize, ask: usize, have: u32, before: usize) -> Option<(usize, u32)> {
@@ -19,8 +30,7 @@ impl World<'_> {
             let tokens = sharing::gains(prompt, all.min(prompt - 1), run.cells, have)?;
             Some((run.ask, tokens))
         };
-        let theirs = |run: &&Run| self.trace.asks[run.ask].session.is_some_and(|(other, _)| other == session);
-        let all = self.lanes[index].running[..before].iter().filter(theirs).filter_map(gain);
+        let all = self.lanes[index].running[..before].iter().filter(|run| self.is_of(run, session)).filter_map(gain);
         all.rev().max_by_key(|(_, tokens)| *tokens)
     }
 

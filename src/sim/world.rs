@@ -305,13 +305,6 @@ impl<'a> World<'a> {
         self.now = to;
     }
 
-    /// Tokens that a lane holds of those that a prompt shares with its session, or computes for another request.
-    pub fn holds(&self, lane: usize, session: usize, shared: u32) -> u32 {
-        let theirs = |run: &&Run| self.trace.asks[run.ask].session.is_some_and(|(other, _)| other == session);
-        let computed = self.lanes[lane].running.iter().filter(theirs).map(|run| run.shares(shared));
-        computed.fold(self.lanes[lane].held[session].min(shared), u32::max)
-    }
-
     fn longest_load(&self) -> f64 {
         self.device.lanes.iter().map(|spec| spec.load_seconds).fold(0.0, f64::max)
     }

@@ -294,8 +294,13 @@ fn who_asks_for_a_gpu_before_it_was_found_waits_for_that_and_nobody_else_does() 
     // And who still waits when the service stops is told.
     let mut rig = Rig::just_started(None);
     let (_, updates) = rig.ask(on_gpu);
+    let (tx, answer) = channel();
+    let question =
+        Msg::Estimate { peer: ROOT, request: Box::new(gpu()), reply: Box::new(move |report| drop(tx.send(report))) };
+    rig.core.message(question);
     rig.core.message(Msg::ShutDown { grace: Duration::ZERO });
     assert_eq!(rig.end(&updates).unwrap_err().code, Code::ShuttingDown);
+    assert_eq!(answer.try_recv().expect("it is told").unwrap_err().code, Code::ShuttingDown);
 }
 
 #[test]
